@@ -1,0 +1,60 @@
+# Flags, and the two helpers every folder uses: one library per folder, one binary per test file.
+
+find_program(CCACHE_PROGRAM ccache)
+if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  # Precompiled headers and ccache agree only when time stamps inside the header are ignored.
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+      ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+      CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${CCACHE_PROGRAM})
+  add_compile_options($<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)
+endif()
+
+add_library(incontext_flags INTERFACE)
+target_include_directories(incontext_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
+target_compile_options(incontext_flags INTERFACE
+  -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor -Woverloaded-virtual -Wno-psabi)
+if(INCONTEXT_WERROR)
+  target_compile_options(incontext_flags INTERFACE -Werror)
+endif()
+
+if(INCONTEXT_SANITIZE)
+  list(JOIN INCONTEXT_SANITIZE "," sanitizers)
+  add_compile_options(-fsanitize=${sanitizers} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${sanitizers})
+  add_compile_definitions(INCONTEXT_SANITIZED=1)
+endif()
+
+# incontext_library(<folder> SOURCES … [LINKS …] [PCH_TORCH])
+# makes the target incontext_<folder> from the sources beside the calling CMakeLists.txt.
+function(incontext_library name)
+  cmake_parse_arguments(ARG "PCH_TORCH" "" "SOURCES;LINKS;PRIVATE_LINKS" ${ARGN})
+  add_library(incontext_${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(incontext_${name} PUBLIC ${ARG_LINKS} PRIVATE incontext_flags ${ARG_PRIVATE_LINKS})
+  target_include_directories(incontext_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+  if(ARG_PCH_TORCH)
+    target_link_libraries(incontext_${name} PUBLIC incontext_torch)
+    target_precompile_headers(incontext_${name} REUSE_FROM incontext_torch_pch)
+  endif()
+endfunction()
+
+# incontext_tests(<folder> LINKS … SOURCES a_test.cpp …)
+# makes one binary and one ctest entry per file, named <folder>.<file without _test>.
+function(incontext_tests folder)
+  cmake_parse_arguments(ARG "PCH_TORCH" "" "SOURCES;LINKS" ${ARGN})
+  foreach(source ${ARG_SOURCES})
+    string(REGEX REPLACE "_test\\.cpp$" "" stem ${source})
+    set(target test_${folder}_${stem})
+    add_executable(${target} ${source})
+    set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+    target_link_libraries(${target} PRIVATE ${ARG_LINKS} incontext_flags incontext_test_support GTest::gtest GTest::gtest_main)
+    target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+    target_compile_definitions(${target} PRIVATE
+      INCONTEXT_SOURCE_DIR="${CMAKE_SOURCE_DIR}" INCONTEXT_BINARY_DIR="${CMAKE_BINARY_DIR}")
+    if(ARG_PCH_TORCH)
+      target_link_libraries(${target} PRIVATE incontext_torch)
+      target_precompile_headers(${target} REUSE_FROM incontext_torch_test_pch)
+    endif()
+    add_test(NAME ${folder}.${stem} COMMAND ${target})
+    set_tests_properties(${folder}.${stem} PROPERTIES TIMEOUT 600)
+  endforeach()
+endfunction()

@@ -1,0 +1,14 @@
+#include "base/error.h"
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace incontext::base {
+
+void assertion_failed(const char* condition, const char* file, int line) {
+  std::fprintf(stderr, "incontext: internal error at %s:%d: %s does not hold. Please report it.\n", file, line,
+               condition);
+  std::abort();
+}
+
+}  // namespace incontext::base

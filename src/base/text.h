@@ -1,0 +1,27 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace incontext::base {
+
+/// Number of single-character insertions, deletions, substitutions and neighbour swaps between two words.
+int edit_distance(std::string_view a, std::string_view b);
+
+/// The candidate nearest to `word`, or "" when none is near enough to be a likely misspelling.
+std::string nearest_name(std::string_view word, const std::vector<std::string>& candidates);
+
+/// "a, b and c".
+std::string enumerate_names(const std::vector<std::string>& names);
+
+std::vector<std::string> split(std::string_view text, char separator);
+std::string_view trim(std::string_view text);
+
+/// "42 s", "3 min 05 s", "2 h 07 min".
+std::string format_duration(double seconds);
+
+/// "1.5 MiB".
+std::string format_bytes(double bytes);
+
+}  // namespace incontext::base

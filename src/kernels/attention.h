@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+
+#include "base/threads.h"
+
+namespace incontext::kernels {
+
+/// Scaled dot-product attention over whole sequences, for training and prefill:
+///   out[b, i, h] = sum_j softmax_j(scale * q[b, i, h]·k[b, j, g]) v[b, j, g],   g = h / (heads / kv_heads),
+/// with j <= i when causal. Token t of sequence b starts at row b * time + t; head h of it at h * head_dim, so that
+/// q, k and v may be views into one packed [batch, time, (heads + 2 kv_heads) * head_dim] projection.
+/// No [time, time] matrix is kept: a block of queries at a time, and the backward pass recomputes the scores.
+struct AttentionShape {
+  int64_t batch = 0, time = 0, heads = 0, kv_heads = 0, head_dim = 0;
+  bool causal = true;
+  float scale = 1;
+};
+
+struct AttentionForward {
+  AttentionShape shape;
+  const float* q = nullptr;
+  const float* k = nullptr;
+  const float* v = nullptr;
+  int64_t q_stride = 0, k_stride = 0, v_stride = 0;  // between tokens
+  float* out = nullptr;
+  int64_t out_stride = 0;
+  float* log_sum_exp = nullptr;  // [batch, heads, time], or null when no backward pass follows
+};
+
+struct AttentionBackward {
+  AttentionShape shape;
+  const float* q = nullptr;
+  const float* k = nullptr;
+  const float* v = nullptr;
+  int64_t q_stride = 0, k_stride = 0, v_stride = 0;
+  const float* out = nullptr;
+  const float* dout = nullptr;
+  int64_t out_stride = 0, dout_stride = 0;
+  const float* log_sum_exp = nullptr;  // [batch, heads, time]
+  float* dq = nullptr;                 // overwritten, as dk and dv
+  float* dk = nullptr;
+  float* dv = nullptr;
+  int64_t dq_stride = 0, dk_stride = 0, dv_stride = 0;
+};
+
+/// Results do not depend on the number of threads.
+void attention_forward(const AttentionForward& args, base::ThreadPool& pool);
+void attention_backward(const AttentionBackward& args, base::ThreadPool& pool);
+
+namespace ref {
+void attention_forward(const AttentionForward& args);
+void attention_backward(const AttentionBackward& args);
+}  // namespace ref
+
+}  // namespace incontext::kernels

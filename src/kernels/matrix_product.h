@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+
+#include "base/threads.h"
+
+namespace incontext::kernels {
+
+enum class Activation { none, relu, gelu_tanh };
+
+/// How the factors of a product are rounded before they are multiplied. Sums are always in fp32.
+enum class Precision { f32, bf16 };
+
+/// What happens to each element of a product, in registers, before it is stored. In this order:
+///   value = (A·B)[i, j] (+ C[i, j] when accumulate) (+ bias[j])
+///   if activation_gradient:  value *= act'(preactivation[i, j]);  preactivation[i, j] = act(preactivation[i, j])
+///   else if activation:      preactivation[i, j] = value (when the pointer is not null);  value = act(value)
+///   value += residual[i, j] (when the pointer is not null)
+///   C[i, j] = value
+/// preactivation and residual have the row stride of C.
+struct Epilogue {
+  const float* bias = nullptr;      // [columns]
+  const float* residual = nullptr;  // [rows, columns]; may be C itself
+  Activation activation = Activation::none;
+  float* preactivation = nullptr;  // [rows, columns]
+  bool activation_gradient = false;
+};
+
+/// C = A·B with A [rows, depth] and B [depth, columns], all fp32 and row-major with a stride between rows; with
+/// transpose_a the memory of A is [depth, rows], with transpose_b that of B is [columns, depth].
+/// The three products of a linear layer y = x·Wᵀ + b (W [out, in]) are
+///   forward   y  = x·Wᵀ    transpose_b
+///   input     dx = dy·W
+///   weight    dW = dyᵀ·x   transpose_a
+struct MatrixProduct {
+  int64_t rows = 0, columns = 0, depth = 0;
+  const float* a = nullptr;
+  int64_t a_stride = 0;
+  bool transpose_a = false;
+  const float* b = nullptr;
+  int64_t b_stride = 0;
+  bool transpose_b = false;
+  float* c = nullptr;
+  int64_t c_stride = 0;
+  bool accumulate = false;  // C += A·B
+  Epilogue epilogue = {};
+};
+
+/// Any extent may be 0 (depth 0 gives zero products, the epilogue still applies). C must not overlap A or B.
+/// The result does not depend on the number of threads.
+void matrix_product(const MatrixProduct& product, Precision precision, base::ThreadPool& pool);
+
+/// out[j] (+)= sum_i x[i, j], the gradient of a bias. Same result for any number of threads.
+void column_sums(int64_t rows, int64_t columns, const float* x, int64_t x_stride, float* out, bool accumulate,
+                 base::ThreadPool& pool);
+
+/// The definitions: plain loops, double accumulation, one thread. With bf16 each factor is rounded to nearest even.
+namespace ref {
+void matrix_product(const MatrixProduct& product, Precision precision);
+void column_sums(int64_t rows, int64_t columns, const float* x, int64_t x_stride, float* out, bool accumulate);
+}  // namespace ref
+
+}  // namespace incontext::kernels
