@@ -104,6 +104,11 @@ void write_file_atomic(const fs::path& path, std::string_view text) {
   file.commit();
 }
 
+void rename_into_place(const fs::path& from, const fs::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) fail_with_errno(to, "cannot rename into place");
+  sync_directory(to.parent_path());
+}
+
 MappedFile::MappedFile(const fs::path& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) fail_with_errno(path, "cannot open");

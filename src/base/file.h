@@ -37,6 +37,9 @@ class AtomicFile {
 
 void write_file_atomic(const std::filesystem::path& path, std::string_view text);
 
+/// Renames a file or folder within one file system and makes the new name last through a power cut.
+void rename_into_place(const std::filesystem::path& from, const std::filesystem::path& to);
+
 /// A read-only memory map of a whole file. An empty file gives an empty span.
 class MappedFile {
  public:

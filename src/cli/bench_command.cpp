@@ -1,0 +1,130 @@
+#include <algorithm>
+#include <iostream>
+
+#include "base/machine.h"
+#include "cli/commands.h"
+#include "cli/peer.h"
+#include "cli/shared_flags.h"
+#include "kernels/peak.h"
+#include "train/benchmark.h"
+
+namespace incontext::cli {
+namespace {
+
+struct BenchArguments {
+  std::vector<std::string> models = train::benchmark_models();
+  std::string precision = "f32";
+  double seconds = 10;
+  std::string python = "/usr/bin/python3";
+  std::string peer = "bench/peer_pytorch.py";
+  bool json = false;
+  ComputeFlags compute;
+};
+
+double median(std::vector<double> values) {
+  INCONTEXT_ASSERT(!values.empty());
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+// Steps of this process, with nothing else measured.
+base::Json bench_own(const std::string& model, const BenchArguments& arguments, const tensor::Runtime& runtime) {
+  train::RunOptions options = train::benchmark_options(model);
+  options.training.precision = arguments.precision;
+  const double peak_before = kernels::measure_fma_peak(tensor::kernel_pool());
+  train::Trainer trainer(options, runtime.device, arguments.compute.operations());
+  const train::BenchmarkResult result = train::measure_steps(trainer, arguments.seconds, 3);
+  const double memory = base::peak_memory_bytes();
+  const double peak = std::max(peak_before, kernels::measure_fma_peak(tensor::kernel_pool()));
+  const double steps_per_second = 1 / median(result.step_seconds);
+  return {{"model", model},
+          {"precision", arguments.precision},
+          {"threads", runtime.threads},
+          {"steps_per_second", steps_per_second},
+          {"share_of_fp32_peak", train::step_flops(options) * steps_per_second / peak},
+          {"fp32_peak_gflops", peak / 1e9},
+          {"peak_memory_bytes", memory},
+          {"losses", result.losses},
+          {"peer_steps_per_second", nullptr},
+          {"ratio", nullptr}};
+}
+
+// Ours, the peer with one thread and with all, ours again: each in a process of its own, and the noise of a shared
+// machine falls on both.
+base::Json bench_beside_peer(const std::string& model, const BenchArguments& arguments, int threads) {
+  const std::vector<std::string> own = {"bench", "train", "--models", model, "--precision", arguments.precision,
+                                        "--seconds", fmt::format("{}", arguments.seconds / 2), "--threads",
+                                        std::to_string(threads), "--ops", arguments.compute.ops, "--device",
+                                        arguments.compute.runtime.device, "--peer", "", "--json"};
+  base::Json first = run_self(own).at("results").at(0);
+  std::vector<PeerResult> peers = {run_peer(arguments.python, arguments.peer, model, 1, arguments.seconds)};
+  if (threads > 1) peers.push_back(run_peer(arguments.python, arguments.peer, model, threads, arguments.seconds));
+  const base::Json second = run_self(own).at("results").at(0);
+  const PeerResult best = *std::max_element(
+      peers.begin(), peers.end(),
+      [](const PeerResult& a, const PeerResult& b) { return a.steps_per_second < b.steps_per_second; });
+  for (const char* key : {"steps_per_second", "share_of_fp32_peak", "fp32_peak_gflops", "peak_memory_bytes"}) {
+    first[key] = (first[key].get<double>() + second[key].get<double>()) / 2;
+  }
+  first["peer_steps_per_second"] = best.steps_per_second;
+  first["peer_threads"] = best.threads;
+  first["peer_peak_memory_bytes"] = best.peak_memory_bytes;
+  first["ratio"] = first["steps_per_second"].get<double>() / best.steps_per_second;
+  return first;
+}
+
+void print_row(const base::Json& row) {
+  const bool has_peer = !row["ratio"].is_null();
+  std::cout << fmt::format("{:<10} {:>10.3f} {:>7.0f} % {:>10} {:>8} {:>10.0f} {:>10}\n", row["model"].get<std::string>(),
+                           row["steps_per_second"].get<double>(), 100 * row["share_of_fp32_peak"].get<double>(),
+                           has_peer ? fmt::format("{:.3f}", row["peer_steps_per_second"].get<double>()) : "-",
+                           has_peer ? fmt::format("{:.2f}", row["ratio"].get<double>()) : "-",
+                           row["peak_memory_bytes"].get<double>() / 0x1p20,
+                           has_peer ? fmt::format("{:.0f}", row["peer_peak_memory_bytes"].get<double>() / 0x1p20) : "-")
+            << std::flush;
+}
+
+void run_bench_train(const BenchArguments& arguments) {
+  const tensor::Runtime runtime = arguments.compute.start();
+  if (!arguments.json) {
+    std::cout << fmt::format("{}; {} threads; {}\n", base::machine_description(), runtime.threads, arguments.precision);
+    std::cout << "model       steps/s     of peak  peer steps/s   ratio  MiB (peak)  peer MiB\n" << std::flush;
+  }
+  base::Json results = base::Json::array();
+  for (const std::string& model : arguments.models) {
+    results.push_back(arguments.peer.empty() ? bench_own(model, arguments, runtime)
+                                             : bench_beside_peer(model, arguments, runtime.threads));
+    if (!arguments.json) print_row(results.back());
+  }
+  if (arguments.json) {
+    std::cout << base::Json{{"machine", base::machine_description()}, {"results", results}}.dump() << "\n";
+  }
+}
+
+}  // namespace
+
+void add_bench_command(CLI::App& app, Invocation&) {
+  CLI::App* bench = app.add_subcommand("bench", "Measure speed beside a peer in the same run");
+  bench->require_subcommand(1);
+  auto arguments = std::make_shared<BenchArguments>();
+  CLI::App* command = bench->add_subcommand(
+      "train", "Training steps per second of four models, beside a PyTorch program for the same models");
+  command->add_option("--models", arguments->models, "which of tiny, small, standard, looped")
+      ->check(CLI::IsMember(train::benchmark_models()))
+      ->delimiter(',');
+  command->add_option("--precision", arguments->precision, "of our matrix products; the peer computes in f32")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str();
+  command->add_option("--seconds", arguments->seconds, "time for each measurement")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--peer", arguments->peer, "the peer's script; empty: none")->capture_default_str();
+  command->add_option("--python", arguments->python, "a Python that has torch")->capture_default_str();
+  command->add_flag("--json", arguments->json, "print one JSON object");
+  arguments->compute.add_to(*command);
+  command->footer("Example:\n  incontext bench train --models tiny,small --seconds 5");
+  command->callback([arguments] { run_bench_train(*arguments); });
+}
+
+}  // namespace incontext::cli

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <string>
+
+#include "base/options.h"
+#include "ops/settings.h"
+#include "tensor/device.h"
+
+namespace incontext::cli {
+
+/// Flags that every computing command has.
+struct ComputeFlags {
+  tensor::RuntimeOptions runtime;
+  std::string ops = "kernels";
+
+  void add_to(CLI::App& command);
+  /// Starts the runtime; call once, before any tensor work.
+  tensor::Runtime start() const;
+  ops::Settings operations() const;
+};
+
+/// Reads a YAML file (or nothing, for an empty path), lays the --set assignments over it and fills the options.
+template <class Options>
+void read_config(const std::string& path, const std::vector<std::string>& assignments, Options& options) {
+  base::ConfigNode node;
+  node.kind = base::ConfigNode::Kind::mapping;
+  node.where = "command line";
+  if (!path.empty()) node = base::load_yaml(path);
+  for (const std::string& assignment : assignments) base::apply_assignment(node, assignment);
+  base::read_options(node, options);
+}
+
+}  // namespace incontext::cli

@@ -1,0 +1,77 @@
+#include "models/prompt_model.h"
+
+#include "base/error.h"
+
+namespace incontext::models {
+namespace {
+
+using torch::Tensor;
+
+Tensor at_x_tokens(const Tensor& hidden) { return hidden.slice(1, 0, hidden.size(1), 2); }
+
+Tensor inject(const Decoder& decoder, const Tensor& iterate, const Tensor& input) {
+  const std::string& injection = decoder.options().loop.injection;
+  if (injection == "add") return iterate + input;
+  return injection == "multiply" ? iterate * input : iterate;
+}
+
+void predict_looped(const Decoder& decoder, const Tensor& embedded, const LoopRange& loops,
+                    const OnPrediction& on_prediction, const Step& step) {
+  const DecoderOptions& options = decoder.options();
+  const int64_t first = options.loop.first_layer;
+  const int64_t last = options.loop_end();
+  const bool has_tail = last < options.layers;
+  Step whole = step;  // every loop but the last feeds all its tokens to the next
+  whole.read_every = 1;
+  const Tensor input = decoder.run_layers(embedded, 0, first, whole);
+  Tensor iterate = options.loop.injection == "none" ? input : torch::zeros_like(input);
+  for (int64_t loop = 1; loop <= loops.count; ++loop) {
+    const bool read = loop > loops.read_from;
+    const bool is_last = loop == loops.count;
+    torch::AutoGradMode gradients(torch::GradMode::is_enabled() && (read || !loops.truncate));
+    iterate = decoder.loop_norm(
+        decoder.run_layers(inject(decoder, iterate, input), first, last, is_last && !has_tail ? step : whole));
+    if (!read) continue;
+    if (has_tail) {
+      on_prediction(loop, decoder.head(decoder.final_norm(decoder.run_layers(iterate, last, options.layers, step))));
+    } else {
+      on_prediction(loop, decoder.head(is_last && step.read_every == 2 ? iterate : at_x_tokens(iterate)));
+    }
+  }
+}
+
+}  // namespace
+
+Tensor interleave(const Tensor& xs, const Tensor& ys) {
+  base::check(xs.dim() == 3 && ys.dim() == 2 && xs.size(0) == ys.size(0) && xs.size(1) == ys.size(1),
+              "[interleave] expected xs [batch, points, dims] and ys [batch, points], got {} and {}",
+              fmt::join(xs.sizes(), "x"), fmt::join(ys.sizes(), "x"));
+  Tensor tokens = torch::zeros({xs.size(0), xs.size(1), 2, xs.size(2)}, xs.options());
+  tokens.select(2, 0).copy_(xs);
+  tokens.select(2, 1).select(2, 0).copy_(ys);
+  return tokens.view({xs.size(0), 2 * xs.size(1), xs.size(2)});
+}
+
+void predict(const Decoder& decoder, const Tensor& xs, const Tensor& ys, const LoopRange& loops,
+             const OnPrediction& on_prediction, Step step) {
+  step.read_every = 2;
+  const DecoderOptions& options = decoder.options();
+  const Tensor embedded = decoder.embed(interleave(xs, ys));
+  if (options.looped()) {
+    predict_looped(decoder, embedded, loops, on_prediction, step);
+    return;
+  }
+  const Tensor hidden = decoder.run_layers(embedded, 0, options.layers, step);
+  on_prediction(0, decoder.head(decoder.final_norm(options.layers == 0 ? at_x_tokens(hidden) : hidden)));
+}
+
+Tensor predict_once(const Decoder& decoder, const Tensor& xs, const Tensor& ys, int64_t loops) {
+  torch::NoGradGuard no_gradients;
+  const int64_t count = loops == 0 ? decoder.options().loop.count : loops;
+  Tensor result;
+  predict(decoder, xs, ys, {.count = count, .read_from = count - 1},
+          [&](int64_t, const Tensor& prediction) { result = prediction; });
+  return result;
+}
+
+}  // namespace incontext::models

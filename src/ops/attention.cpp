@@ -1,0 +1,119 @@
+#include "ops/attention.h"
+
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+#include "kernels/attention.h"
+#include "tensor/device.h"
+
+namespace incontext::ops {
+namespace {
+
+using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// [batch, time, heads, head_dim] -> [batch, all_heads, time, head_dim], a key or value head repeated for its queries.
+Tensor spread(const Tensor& part, int64_t repeats) {
+  return part.transpose(1, 2).repeat_interleave(repeats, /*dim=*/1);
+}
+
+Tensor fallback(const Tensor& qkv, const AttentionHeads& heads, bool causal) {
+  const int64_t batch = qkv.size(0);
+  const int64_t time = qkv.size(1);
+  const Tensor split = qkv.view({batch, time, heads.heads + 2 * heads.kv_heads, heads.head_dim});
+  const int64_t repeats = heads.heads / heads.kv_heads;
+  const Tensor q = split.narrow(2, 0, heads.heads).transpose(1, 2);
+  const Tensor k = spread(split.narrow(2, heads.heads, heads.kv_heads), repeats);
+  const Tensor v = spread(split.narrow(2, heads.heads + heads.kv_heads, heads.kv_heads), repeats);
+  Tensor scores = torch::matmul(q, k.transpose(2, 3)) / std::sqrt(static_cast<double>(heads.head_dim));
+  if (causal) {
+    const Tensor future = torch::ones({time, time}, qkv.options().dtype(torch::kBool)).triu(1);
+    scores = scores.masked_fill(future, -std::numeric_limits<double>::infinity());
+  }
+  return torch::matmul(scores.softmax(-1), v).transpose(1, 2).reshape({batch, time, heads.heads * heads.head_dim});
+}
+
+kernels::AttentionShape shape_of(const Tensor& qkv, const AttentionHeads& heads, bool causal) {
+  return {.batch = qkv.size(0),
+          .time = qkv.size(1),
+          .heads = heads.heads,
+          .kv_heads = heads.kv_heads,
+          .head_dim = heads.head_dim,
+          .causal = causal,
+          .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(heads.head_dim)))};
+}
+
+class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& packed, int64_t heads, int64_t kv_heads, bool causal) {
+    const Tensor qkv = packed.contiguous();
+    const AttentionHeads split{heads, kv_heads, qkv.size(2) / (heads + 2 * kv_heads)};
+    Tensor out = torch::empty({qkv.size(0), qkv.size(1), heads * split.head_dim}, qkv.options());
+    Tensor log_sum_exp = torch::empty({qkv.size(0), heads, qkv.size(1)}, qkv.options());
+    const float* base = qkv.data_ptr<float>();
+    kernels::attention_forward({.shape = shape_of(qkv, split, causal),
+                                .q = base,
+                                .k = base + heads * split.head_dim,
+                                .v = base + (heads + kv_heads) * split.head_dim,
+                                .q_stride = qkv.size(2),
+                                .k_stride = qkv.size(2),
+                                .v_stride = qkv.size(2),
+                                .out = out.data_ptr<float>(),
+                                .out_stride = out.size(2),
+                                .log_sum_exp = log_sum_exp.data_ptr<float>()},
+                               tensor::kernel_pool());
+    context->save_for_backward({qkv, out, log_sum_exp});
+    context->saved_data["heads"] = heads;
+    context->saved_data["kv_heads"] = kv_heads;
+    context->saved_data["causal"] = causal;
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const Tensor& qkv = saved[0];
+    const Tensor& out = saved[1];
+    const int64_t heads = context->saved_data["heads"].toInt();
+    const int64_t kv_heads = context->saved_data["kv_heads"].toInt();
+    const AttentionHeads split{heads, kv_heads, qkv.size(2) / (heads + 2 * kv_heads)};
+    const Tensor dout = gradients[0].contiguous();
+    Tensor dqkv = torch::empty_like(qkv);
+    const int64_t k_offset = heads * split.head_dim;
+    const int64_t v_offset = (heads + kv_heads) * split.head_dim;
+    kernels::attention_backward({.shape = shape_of(qkv, split, context->saved_data["causal"].toBool()),
+                                 .q = qkv.data_ptr<float>(),
+                                 .k = qkv.data_ptr<float>() + k_offset,
+                                 .v = qkv.data_ptr<float>() + v_offset,
+                                 .q_stride = qkv.size(2),
+                                 .k_stride = qkv.size(2),
+                                 .v_stride = qkv.size(2),
+                                 .out = out.data_ptr<float>(),
+                                 .dout = dout.data_ptr<float>(),
+                                 .out_stride = out.size(2),
+                                 .dout_stride = dout.size(2),
+                                 .log_sum_exp = saved[2].data_ptr<float>(),
+                                 .dq = dqkv.data_ptr<float>(),
+                                 .dk = dqkv.data_ptr<float>() + k_offset,
+                                 .dv = dqkv.data_ptr<float>() + v_offset,
+                                 .dq_stride = qkv.size(2),
+                                 .dk_stride = qkv.size(2),
+                                 .dv_stride = qkv.size(2)},
+                                tensor::kernel_pool());
+    return {dqkv, Tensor(), Tensor(), Tensor()};
+  }
+};
+
+}  // namespace
+
+Tensor attention(const Settings& settings, const Tensor& qkv, const AttentionHeads& heads, bool causal) {
+  base::check(qkv.dim() == 3 && heads.kv_heads > 0 && heads.heads % heads.kv_heads == 0 &&
+                  qkv.size(2) == heads.packed_width(),
+              "[attention] expected qkv [batch, time, {}] for {} heads of {} and {} KV heads, got {}",
+              heads.packed_width(), heads.heads, heads.head_dim, heads.kv_heads, fmt::join(qkv.sizes(), "x"));
+  if (!use_kernels(settings, qkv)) return fallback(qkv.contiguous(), heads, causal);
+  return AttentionFunction::apply(qkv, heads.heads, heads.kv_heads, causal);
+}
+
+}  // namespace incontext::ops

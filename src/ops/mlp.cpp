@@ -1,0 +1,108 @@
+#include "ops/mlp.h"
+
+#include "base/error.h"
+#include "ops/linear.h"
+#include "ops/product.h"
+#include "ops/silu_multiply.h"
+
+namespace incontext::ops {
+namespace {
+
+using kernels::Activation;
+using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+Tensor activate(const Tensor& x, Activation activation) {
+  switch (activation) {
+    case Activation::none: return x;
+    case Activation::relu: return torch::relu(x);
+    case Activation::gelu_tanh: return torch::gelu(x, "tanh");
+  }
+  return x;
+}
+
+class MlpFunction : public torch::autograd::Function<MlpFunction> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& up, const Tensor& up_bias,
+                        const Tensor& down, const Tensor& down_bias, const Tensor& residual, int64_t activation,
+                        bool bf16) {
+    const auto precision = bf16 ? kernels::Precision::bf16 : kernels::Precision::f32;
+    const Tensor rows = product::as_rows(x);
+    const Tensor residual_rows = product::as_rows(residual);
+    Tensor preactivation = torch::empty({rows.size(0), up.size(0)}, x.options());
+    Tensor y = torch::empty({rows.size(0), down.size(0)}, x.options());
+    {
+      Tensor hidden = torch::empty_like(preactivation);
+      product::forward(rows, up,
+                       {.bias = product::data_or_null(up_bias),
+                        .activation = static_cast<Activation>(activation),
+                        .preactivation = preactivation.data_ptr<float>()},
+                       hidden, precision);
+      product::forward(hidden, down,
+                       {.bias = product::data_or_null(down_bias), .residual = residual_rows.data_ptr<float>()}, y,
+                       precision);
+    }
+    context->save_for_backward({rows, up, down});
+    context->saved_data["preactivation"] = preactivation;
+    context->saved_data["shape"] = x.sizes().vec();
+    context->saved_data["activation"] = activation;
+    context->saved_data["bf16"] = bf16;
+    return y.view(residual.sizes());
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const Tensor& x = saved[0];
+    const Tensor& up = saved[1];
+    const Tensor& down = saved[2];
+    const auto precision =
+        context->saved_data["bf16"].toBool() ? kernels::Precision::bf16 : kernels::Precision::f32;
+    Tensor hidden = context->saved_data["preactivation"].toTensor();
+    base::check(hidden.defined(), "[mlp] the graph was already back-propagated once and is used up");
+    context->saved_data["preactivation"] = Tensor();
+
+    const Tensor dy = product::as_rows(gradients[0]);
+    // One epilogue turns dy·W into the gradient before the activation, and the saved buffer into its value.
+    const Tensor dhidden =
+        product::input_gradient(dy, down,
+                                {.activation = static_cast<Activation>(context->saved_data["activation"].toInt()),
+                                 .preactivation = hidden.data_ptr<float>(),
+                                 .activation_gradient = true},
+                                precision);
+    Tensor dx, dup, dup_bias, ddown, ddown_bias, dresidual;
+    if (context->needs_input_grad(3)) ddown = product::weight_gradient(dy, hidden, precision);
+    if (context->needs_input_grad(4)) ddown_bias = product::bias_gradient(dy);
+    hidden = Tensor();
+    if (context->needs_input_grad(0)) {
+      dx = product::input_gradient(dhidden, up, {}, precision).view(context->saved_data["shape"].toIntVector());
+    }
+    if (context->needs_input_grad(1)) dup = product::weight_gradient(dhidden, x, precision);
+    if (context->needs_input_grad(2)) dup_bias = product::bias_gradient(dhidden);
+    if (context->needs_input_grad(5)) dresidual = gradients[0];
+    return {dx, dup, dup_bias, ddown, ddown_bias, dresidual, Tensor(), Tensor()};
+  }
+};
+
+}  // namespace
+
+Tensor mlp(const Settings& settings, const Tensor& x, const MlpWeights& weights, Activation activation,
+           const Tensor& residual) {
+  base::check(weights.up.dim() == 2 && weights.down.dim() == 2 && weights.up.size(0) == weights.down.size(1) &&
+                  weights.up.size(1) == x.size(-1),
+              "[mlp] expected up [hidden, {}] and down [width, hidden], got {} and {}", x.size(-1),
+              fmt::join(weights.up.sizes(), "x"), fmt::join(weights.down.sizes(), "x"));
+  if (weights.gate.defined()) {
+    const Tensor gate = linear(settings, x, weights.gate);
+    const Tensor up = linear(settings, x, weights.up, weights.up_bias);
+    return linear(settings, silu_multiply(settings, gate, up), weights.down, weights.down_bias, residual);
+  }
+  if (!use_kernels(settings, x)) {
+    const Tensor hidden = activate(linear(settings, x, weights.up, weights.up_bias), activation);
+    return linear(settings, hidden, weights.down, weights.down_bias, residual);
+  }
+  return MlpFunction::apply(x, weights.up, weights.up_bias, weights.down, weights.down_bias, residual,
+                            static_cast<int64_t>(activation), settings.precision == kernels::Precision::bf16);
+}
+
+}  // namespace incontext::ops

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include "ops/settings.h"
+
+namespace incontext::ops {
+
+/// Weights of an MLP. up [hidden, width], down [width, hidden]; biases may be undefined.
+/// With `gate` [hidden, width] defined the MLP is gated (SwiGLU, Shazeer 2020).
+struct MlpWeights {
+  torch::Tensor up, up_bias, down, down_bias, gate;
+};
+
+/// residual + down·act(up·x + up_bias) + down_bias, or residual + down·(silu(gate·x) * (up·x)) when gated.
+/// x and residual [..., width]. `activation` is not used when gated. GELU is the tanh form (Hendrycks & Gimpel 2016).
+/// The kernel path keeps one [rows, hidden] buffer for the backward pass and consumes it there: a graph can be
+/// back-propagated once.
+torch::Tensor mlp(const Settings& settings, const torch::Tensor& x, const MlpWeights& weights,
+                  kernels::Activation activation, const torch::Tensor& residual);
+
+}  // namespace incontext::ops

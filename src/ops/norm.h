@@ -1,0 +1,21 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include "kernels/norm.h"
+#include "ops/settings.h"
+
+namespace incontext::ops {
+
+/// What a block needs of its input: the normalised values for its branch, and the input itself for the sum after it.
+/// Taking both from one operation lets the backward pass add their two gradients while it is at it.
+struct Normed {
+  torch::Tensor normed;    // [..., width]
+  torch::Tensor residual;  // [..., width], equal to x
+};
+
+/// Layer norm (gamma, beta) or RMS norm (gamma) over the last dimension of x [..., width]; beta may be undefined.
+Normed norm(const Settings& settings, kernels::NormKind kind, const torch::Tensor& x, const torch::Tensor& gamma,
+            const torch::Tensor& beta, double epsilon);
+
+}  // namespace incontext::ops

@@ -1,0 +1,69 @@
+#include "ops/product.h"
+
+#include "tensor/device.h"
+
+namespace incontext::ops::product {
+
+void forward(const torch::Tensor& x, const torch::Tensor& weight, const kernels::Epilogue& epilogue, torch::Tensor& y,
+             kernels::Precision precision) {
+  const kernels::MatrixProduct product{.rows = x.size(0),
+                                       .columns = weight.size(0),
+                                       .depth = weight.size(1),
+                                       .a = x.data_ptr<float>(),
+                                       .a_stride = x.size(1),
+                                       .b = weight.data_ptr<float>(),
+                                       .b_stride = weight.size(1),
+                                       .transpose_b = true,
+                                       .c = y.data_ptr<float>(),
+                                       .c_stride = weight.size(0),
+                                       .epilogue = epilogue};
+  kernels::matrix_product(product, precision, tensor::kernel_pool());
+}
+
+torch::Tensor input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
+                             kernels::Precision precision) {
+  torch::Tensor dx = torch::empty({dy.size(0), weight.size(1)}, dy.options());
+  const kernels::MatrixProduct product{.rows = dy.size(0),
+                                       .columns = weight.size(1),
+                                       .depth = weight.size(0),
+                                       .a = dy.data_ptr<float>(),
+                                       .a_stride = dy.size(1),
+                                       .b = weight.data_ptr<float>(),
+                                       .b_stride = weight.size(1),
+                                       .c = dx.data_ptr<float>(),
+                                       .c_stride = weight.size(1),
+                                       .epilogue = epilogue};
+  kernels::matrix_product(product, precision, tensor::kernel_pool());
+  return dx;
+}
+
+torch::Tensor weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, kernels::Precision precision) {
+  torch::Tensor dweight = torch::empty({dy.size(1), x.size(1)}, dy.options());
+  const kernels::MatrixProduct product{.rows = dy.size(1),
+                                       .columns = x.size(1),
+                                       .depth = dy.size(0),
+                                       .a = dy.data_ptr<float>(),
+                                       .a_stride = dy.size(1),
+                                       .transpose_a = true,
+                                       .b = x.data_ptr<float>(),
+                                       .b_stride = x.size(1),
+                                       .c = dweight.data_ptr<float>(),
+                                       .c_stride = x.size(1)};
+  kernels::matrix_product(product, precision, tensor::kernel_pool());
+  return dweight;
+}
+
+torch::Tensor bias_gradient(const torch::Tensor& dy) {
+  torch::Tensor db = torch::empty({dy.size(1)}, dy.options());
+  kernels::column_sums(dy.size(0), dy.size(1), dy.data_ptr<float>(), dy.size(1), db.data_ptr<float>(), false,
+                       tensor::kernel_pool());
+  return db;
+}
+
+torch::Tensor as_rows(const torch::Tensor& x) { return x.reshape({-1, x.size(-1)}).contiguous(); }
+
+const float* data_or_null(const torch::Tensor& tensor) {
+  return tensor.defined() ? tensor.data_ptr<float>() : nullptr;
+}
+
+}  // namespace incontext::ops::product

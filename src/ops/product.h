@@ -1,0 +1,32 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include "kernels/matrix_product.h"
+
+// The three products of a linear layer y = x·Wᵀ on tensors of rows, shared by the operations that contain one.
+// Inputs are contiguous fp32 CPU tensors; x [rows, in], dy [rows, out], weight [out, in].
+
+namespace incontext::ops::product {
+
+/// y [rows, out] = x·Wᵀ with the epilogue applied.
+void forward(const torch::Tensor& x, const torch::Tensor& weight, const kernels::Epilogue& epilogue, torch::Tensor& y,
+             kernels::Precision precision);
+
+/// dx [rows, in] = dy·W with the epilogue applied.
+torch::Tensor input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
+                             kernels::Precision precision);
+
+/// dW [out, in] = dyᵀ·x.
+torch::Tensor weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, kernels::Precision precision);
+
+/// db [out] = sum over rows of dy.
+torch::Tensor bias_gradient(const torch::Tensor& dy);
+
+/// Views [..., width] as [rows, width], contiguous.
+torch::Tensor as_rows(const torch::Tensor& x);
+
+/// Pointer to a tensor's data, or null when it is undefined.
+const float* data_or_null(const torch::Tensor& tensor);
+
+}  // namespace incontext::ops::product

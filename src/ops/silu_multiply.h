@@ -1,0 +1,12 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include "ops/settings.h"
+
+namespace incontext::ops {
+
+/// silu(gate) * up, elementwise; silu(x) = x * sigmoid(x). Shapes equal.
+torch::Tensor silu_multiply(const Settings& settings, const torch::Tensor& gate, const torch::Tensor& up);
+
+}  // namespace incontext::ops

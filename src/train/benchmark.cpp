@@ -1,0 +1,75 @@
+#include "train/benchmark.h"
+
+#include <chrono>
+
+#include "base/text.h"
+
+namespace incontext::train {
+namespace {
+
+struct Size {
+  const char* name;
+  int64_t width, layers, heads, loops;
+};
+
+constexpr Size kSizes[] = {
+    {"tiny", 64, 3, 2, 0}, {"small", 128, 6, 4, 0}, {"standard", 256, 12, 8, 0}, {"looped", 256, 1, 8, 20}};
+
+}  // namespace
+
+std::vector<std::string> benchmark_models() {
+  std::vector<std::string> names;
+  for (const Size& size : kSizes) names.emplace_back(size.name);
+  return names;
+}
+
+RunOptions benchmark_options(const std::string& model) {
+  for (const Size& size : kSizes) {
+    if (model != size.name) continue;
+    RunOptions options;
+    options.model.width = size.width;
+    options.model.layers = size.layers;
+    options.model.heads = size.heads;
+    options.model.max_positions = 202;
+    options.model.loop.count = size.loops;
+    options.task.dims = 20;
+    options.training.batch_size = 64;
+    options.training.learning_rate = 1e-4;
+    options.training.loop_window = size.loops;
+    options.training.curriculum.points.end = 41;
+    return options;
+  }
+  base::fail("unknown benchmark model '{}'; known: {}", model, base::enumerate_names(benchmark_models()));
+}
+
+double step_flops(const RunOptions& options) {
+  RunOptions run = options;
+  run.resolve();
+  const auto width = static_cast<double>(run.model.width);
+  const auto tokens = static_cast<double>(2 * run.training.curriculum.points.end);
+  const auto batch = static_cast<double>(run.training.batch_size);
+  const auto hidden = static_cast<double>(run.model.resolved_mlp_width());
+  const double per_token = width * 3 * width + width * width + 2 * width * hidden;
+  const double attention = tokens * (tokens + 1) / 2 * 2 * width;  // scores and weighted sums
+  const double layer = 2 * batch * (tokens * per_token + attention);
+  const auto passes = static_cast<double>(run.model.layers * std::max<int64_t>(1, run.model.loop.count));
+  return 3 * passes * layer;
+}
+
+BenchmarkResult measure_steps(Trainer& trainer, double seconds, int64_t least_steps) {
+  using Clock = std::chrono::steady_clock;
+  constexpr int64_t kWarmUp = 2;
+  BenchmarkResult result;
+  for (int64_t i = 0; i < kWarmUp; ++i) result.losses.push_back(trainer.step().loss);
+  const auto begin = Clock::now();
+  while (static_cast<int64_t>(result.step_seconds.size()) < least_steps ||
+         std::chrono::duration<double>(Clock::now() - begin).count() < seconds) {
+    const auto start = Clock::now();
+    const StepStats stats = trainer.step();
+    result.step_seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+    if (result.losses.size() < 10) result.losses.push_back(stats.loss);
+  }
+  return result;
+}
+
+}  // namespace incontext::train

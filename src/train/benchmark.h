@@ -1,0 +1,27 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "train/trainer.h"
+
+namespace incontext::train {
+
+/// The models of `incontext bench train`: Garg et al.'s tiny, small and standard, and Yang et al.'s looped model, on
+/// 20-dimensional linear regression with 41 points, batch 64, Adam.
+std::vector<std::string> benchmark_models();
+RunOptions benchmark_options(const std::string& model);
+
+/// Floating-point operations of one training step's matrix products and attention, forward and backward: 2 per
+/// multiply-add; causal attention counts only what is below the diagonal; the backward pass counts twice the forward.
+double step_flops(const RunOptions& options);
+
+struct BenchmarkResult {
+  std::vector<double> step_seconds;
+  std::vector<double> losses;  // of the first steps, warm-up included
+};
+
+/// Runs warm-up steps, then steps until `seconds` have passed and at least `least_steps` are made.
+BenchmarkResult measure_steps(Trainer& trainer, double seconds, int64_t least_steps);
+
+}  // namespace incontext::train

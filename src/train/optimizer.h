@@ -1,0 +1,39 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <vector>
+
+#include "models/decoder.h"
+#include "train/options.h"
+
+namespace incontext::train {
+
+/// Adam and AdamW with the moments in the open, so that they can be saved.
+class Optimizer {
+ public:
+  struct Moments {
+    torch::Tensor first, second;  // shaped as the parameter
+  };
+
+  Optimizer(const OptimizerOptions& options, std::vector<models::NamedTensor>& parameters);
+
+  /// Euclidean norm over all gradients.
+  double gradient_norm() const;
+
+  /// One update with the gradients multiplied by `gradient_scale`. `step` counts from 1. `use_kernels` false composes the
+  /// update from libtorch operations.
+  void step(double learning_rate, double gradient_scale, int64_t step, bool use_kernels);
+
+  std::vector<Moments>& moments() { return moments_; }
+  const std::vector<Moments>& moments() const { return moments_; }
+
+ private:
+  bool on_cpu() const;
+
+  OptimizerOptions options_;
+  std::vector<models::NamedTensor>& parameters_;
+  std::vector<Moments> moments_;
+};
+
+}  // namespace incontext::train

@@ -1,0 +1,114 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/options.h"
+#include "models/decoder_options.h"
+#include "tasks/task.h"
+#include "train/schedule.h"
+
+namespace incontext::train {
+
+struct OptimizerOptions {
+  std::string name = "adam";
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0;
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.field("name", name, "adam: decay enters the gradient; adamw: decay acts on the weight",
+            base::one_of({"adam", "adamw"}));
+    v.field("beta1", beta1, "memory of the first moment", base::between(0, 0.9999999));
+    v.field("beta2", beta2, "memory of the second moment", base::between(0, 0.9999999));
+    v.field("epsilon", epsilon, "added to the root of the second moment", base::positive());
+    v.field("weight_decay", weight_decay, "0: none", base::at_least(0));
+  }
+};
+
+struct CurriculumOptions {
+  Ramp dims;
+  Ramp points;
+  Ramp loops;
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.group("dims", dims, "active input dimensions; end 0: task.dims");
+    v.group("points", points, "examples in a prompt; end 0: 2 * task.dims + 1");
+    v.group("loops", loops, "loops of a looped model; end 0: model.loop.count");
+  }
+};
+
+struct TrainingOptions {
+  int64_t steps = 500000;
+  int64_t batch_size = 64;
+  int64_t accumulation = 1;
+  double learning_rate = 1e-4;
+  double clip_norm = 0;
+  std::string precision = "f32";
+  int64_t loop_window = 0;
+  OptimizerOptions optimizer;
+  ScheduleOptions schedule;
+  CurriculumOptions curriculum;
+  int64_t log_every = 100;
+  int64_t evaluate_every = 0;
+  int64_t evaluate_prompts = 256;
+  int64_t checkpoint_every = 1000;
+  int64_t keep_checkpoints = 2;
+  std::vector<std::string> logs = {"tensorboard"};
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.field("steps", steps, "optimizer steps in all", base::at_least(1));
+    v.field("batch_size", batch_size, "prompts in a step", base::at_least(1));
+    v.field("accumulation", accumulation, "parts a batch is computed in, to save memory", base::at_least(1));
+    v.field("learning_rate", learning_rate, "peak step size", base::positive());
+    v.field("clip_norm", clip_norm, "largest gradient norm; 0: no clipping", base::at_least(0));
+    v.field("precision", precision, "rounding of the factors of matrix products; sums and weights stay in fp32",
+            base::one_of({"f32", "bf16"}));
+    v.field("loop_window", loop_window, "T: the loss averages the last T loops, earlier ones run without gradient; "
+            "0: all loops", base::at_least(0));
+    v.group("optimizer", optimizer, "update rule");
+    v.group("schedule", schedule, "learning rate over time");
+    v.group("curriculum", curriculum, "what grows during training");
+    v.field("log_every", log_every, "steps between records of the loss", base::at_least(1));
+    v.field("evaluate_every", evaluate_every, "steps between evaluations on held-out prompts; 0: none",
+            base::at_least(0));
+    v.field("evaluate_prompts", evaluate_prompts, "prompts of such an evaluation", base::at_least(1));
+    v.field("checkpoint_every", checkpoint_every, "steps between checkpoints", base::at_least(1));
+    v.field("keep_checkpoints", keep_checkpoints, "how many to keep", base::at_least(1));
+    v.field("logs", logs, "further logs beside records.jsonl", base::one_of({"tensorboard", "csv"}));
+  }
+
+  std::string validate() const {
+    if (batch_size % accumulation != 0) {
+      return fmt::format("batch_size {} is not a multiple of accumulation {}", batch_size, accumulation);
+    }
+    return "";
+  }
+};
+
+/// A whole run: what `incontext train` reads from a YAML file.
+struct RunOptions {
+  uint64_t seed = 0;
+  models::DecoderOptions model;
+  tasks::TaskOptions task;
+  TrainingOptions training;
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.field("seed", seed, "of weights and data");
+    v.group("model", model, "the decoder");
+    v.group("task", task, "what it learns to learn");
+    v.group("training", training, "how");
+  }
+
+  std::string validate() const;
+
+  /// Fills in what was left to other options (curriculum ends, loop window).
+  void resolve();
+};
+
+}  // namespace incontext::train

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <memory>
+
+#include "base/error.h"
+#include "models/decoder.h"
+#include "tasks/task.h"
+#include "train/optimizer.h"
+#include "train/options.h"
+
+namespace incontext::train {
+
+struct StepStats {
+  int64_t step = 0;  // 1-based: steps done, this one included
+  double loss = 0;
+  double gradient_norm = 0;
+  double learning_rate = 0;
+  int64_t dims = 0, points = 0, loops = 0;  // of the curriculum
+};
+
+/// The loss or a gradient is not finite. The weights are those of the last good step.
+class Diverged : public base::Error {
+ public:
+  using base::Error::Error;
+};
+
+/// Model, task and optimizer, advanced one step at a time. A step is a pure function of the weights, the moments, the
+/// options and the step's number, which is what makes resuming exact: there is no other state.
+class Trainer {
+ public:
+  Trainer(const RunOptions& options, torch::Device device, const ops::Settings& operations);
+
+  /// One optimizer step. Throws Diverged, without updating, when the loss or the gradient norm is not finite.
+  StepStats step();
+
+  int64_t steps_done() const { return steps_done_; }
+  void set_steps_done(int64_t steps) { steps_done_ = steps; }
+  const RunOptions& options() const { return options_; }
+  models::Decoder& model() { return model_; }
+  const models::Decoder& model() const { return model_; }
+  Optimizer& optimizer() { return optimizer_; }
+  const Optimizer& optimizer() const { return optimizer_; }
+  const tasks::Task& task() const { return *task_; }
+
+ private:
+  RunOptions options_;
+  torch::Device device_;
+  std::unique_ptr<tasks::Task> task_;
+  models::Decoder model_;
+  Optimizer optimizer_;
+  int64_t steps_done_ = 0;
+};
+
+}  // namespace incontext::train
