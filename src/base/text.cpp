@@ -38,7 +38,8 @@ std::string nearest_name(std::string_view word, const std::vector<std::string>& 
   int best_distance = std::numeric_limits<int>::max();
   for (const std::string& candidate : candidates) {
     const int distance = edit_distance(word, candidate);
-    const int limit = std::max<int>(2, static_cast<int>(std::max(word.size(), candidate.size())) / 3);
+    const int length = static_cast<int>(std::max(word.size(), candidate.size()));
+    const int limit = length <= 3 ? 1 : std::max(2, length / 3);
     if (distance <= limit && distance < best_distance) {
       best = candidate;
       best_distance = distance;
