@@ -13,9 +13,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-ConfigNode convert(const YAML::Node& yaml, const std::string& name, const std::string& fixed_where) {
+// An anchor that holds an alias of itself would be unfolded without end.
+constexpr int kMaximumDepth = 50;
+
+ConfigNode convert(const YAML::Node& yaml, const std::string& name, const std::string& fixed_where, int depth = 0) {
+  const auto place = [&](const YAML::Node& at) {
+    return fixed_where.empty() ? fmt::format("{}:{}", name, std::max(at.Mark().line + 1, 1)) : fixed_where;
+  };
   ConfigNode node;
-  node.where = fixed_where.empty() ? fmt::format("{}:{}", name, yaml.Mark().line + 1) : fixed_where;
+  node.where = place(yaml);
+  check(depth < kMaximumDepth, "{}: expected at most {} levels of nesting", node.where, kMaximumDepth);
   switch (yaml.Type()) {
     case YAML::NodeType::Undefined:
     case YAML::NodeType::Null:
@@ -23,19 +30,19 @@ ConfigNode convert(const YAML::Node& yaml, const std::string& name, const std::s
     case YAML::NodeType::Scalar:
       node.kind = ConfigNode::Kind::scalar;
       node.scalar = yaml.Scalar();
-      node.quoted = yaml.Tag() == "!";
+      node.quoted = yaml.Tag() == "!" || yaml.Tag() == "tag:yaml.org,2002:str";
       break;
     case YAML::NodeType::Sequence:
       node.kind = ConfigNode::Kind::sequence;
-      for (const auto& item : yaml) node.items.push_back(convert(item, name, fixed_where));
+      for (const auto& item : yaml) node.items.push_back(convert(item, name, fixed_where, depth + 1));
       break;
     case YAML::NodeType::Map:
       node.kind = ConfigNode::Kind::mapping;
       for (const auto& entry : yaml) {
-        check(entry.first.IsScalar(), "{}: expected a plain name as key", node.where);
+        check(entry.first.IsScalar(), "{}: expected a plain name as key", place(entry.first));
         const std::string key = entry.first.Scalar();
-        ConfigNode value = convert(entry.second, name, fixed_where);
-        if (fixed_where.empty()) value.where = fmt::format("{}:{}", name, entry.first.Mark().line + 1);
+        ConfigNode value = convert(entry.second, name, fixed_where, depth + 1);
+        value.where = place(entry.first);
         check(node.find(key) == nullptr, "{}: key '{}' appears twice (first at {})", value.where, key,
               node.find(key) ? node.find(key)->where : "");
         node.entries.emplace_back(key, std::move(value));
@@ -47,7 +54,12 @@ ConfigNode convert(const YAML::Node& yaml, const std::string& name, const std::s
 
 ConfigNode parse_with_where(const std::string& text, const std::string& name, const std::string& fixed_where) {
   try {
-    return convert(YAML::Load(text), name, fixed_where);
+    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
+    if (documents.size() > 1) {
+      const ConfigNode second = convert(documents[1], name, fixed_where);
+      fail("{}: expected one YAML document, got another after '---'", second.where);
+    }
+    return convert(documents.empty() ? YAML::Node() : documents[0], name, fixed_where);
   } catch (const YAML::Exception& error) {
     if (!fixed_where.empty()) fail("{}: not valid YAML: {}", fixed_where, error.msg);
     fail("{}:{}: not valid YAML: {}", name, error.mark.line + 1, error.msg);
@@ -55,7 +67,8 @@ ConfigNode parse_with_where(const std::string& text, const std::string& name, co
 }
 
 ConfigNode load_with_ancestors(const fs::path& path, std::vector<fs::path>& ancestors) {
-  const fs::path canonical = fs::weakly_canonical(path);
+  std::error_code unreadable;  // left to read_file(), which tells why
+  const fs::path canonical = fs::weakly_canonical(path, unreadable);
   if (std::find(ancestors.begin(), ancestors.end(), canonical) != ancestors.end()) {
     std::vector<std::string> chain;
     for (const fs::path& ancestor : ancestors) chain.push_back(ancestor.filename().string());
@@ -72,13 +85,13 @@ ConfigNode load_with_ancestors(const fs::path& path, std::vector<fs::path>& ance
   merged.where = own.where;
   if (const ConfigNode* inherit = own.find("inherit")) {
     std::vector<const ConfigNode*> parents;
-    if (inherit->kind == ConfigNode::Kind::scalar) parents.push_back(inherit);
     for (const ConfigNode& item : inherit->items) parents.push_back(&item);
+    if (inherit->kind != ConfigNode::Kind::sequence) parents.push_back(inherit);
     for (const ConfigNode* parent : parents) {
       check(parent->kind == ConfigNode::Kind::scalar, "{}: inherit expects a file name or a list of them",
             parent->where);
       const fs::path parent_path = path.parent_path() / parent->scalar;
-      check(fs::exists(parent_path), "{}: inherit: no such file: {}", parent->where, parent_path.string());
+      check(fs::exists(parent_path, unreadable), "{}: inherit: no such file: {}", parent->where, parent_path.string());
       merge_config(merged, load_with_ancestors(parent_path, ancestors));
     }
     std::erase_if(own.entries, [](const auto& entry) { return entry.first == "inherit"; });
@@ -120,7 +133,10 @@ ConfigNode config_from_json(const Json& json, const std::string& where) {
   } else if (!json.is_null()) {
     node.kind = ConfigNode::Kind::scalar;
     node.quoted = json.is_string();
-    node.scalar = json.is_string() ? json.get<std::string>() : json.dump();
+    // Not json.dump() for real numbers, which has no word for infinity.
+    node.scalar = json.is_string()         ? json.get<std::string>()
+                  : json.is_number_float() ? fmt::format("{}", json.get<double>())
+                                           : json.dump();
   }
   return node;
 }

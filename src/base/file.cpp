@@ -64,6 +64,7 @@ std::string read_file(const fs::path& path) {
 }
 
 void make_directories(const fs::path& path) {
+  if (path.empty()) return;  // the parent of a plain file name
   std::error_code error;
   fs::create_directories(path, error);
   check(!error, "{}: cannot make the directory: {}", path.string(), error.message());
@@ -140,7 +141,12 @@ AppendFile::AppendFile(const fs::path& path) : path_(path) {
   descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   if (descriptor_ < 0) fail_with_errno(path, "cannot open for appending");
   const off_t end = ::lseek(descriptor_, 0, SEEK_END);
-  if (end < 0) fail_with_errno(path, "cannot seek");
+  if (end < 0) {
+    const int code = errno;
+    ::close(descriptor_);
+    errno = code;
+    fail_with_errno(path, "cannot seek");
+  }
   size_ = static_cast<uint64_t>(end);
 }
 
@@ -158,6 +164,11 @@ void AppendFile::sync() {
 }
 
 void truncate_file(const fs::path& path, uint64_t size) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) fail_with_errno(path, "cannot truncate");
+  // truncate(2) would fill the gap with zeros.
+  check(static_cast<uint64_t>(status.st_size) >= size, "{}: expected at least {} bytes, got {}", path.string(), size,
+        status.st_size);
   if (::truncate(path.c_str(), static_cast<off_t>(size)) != 0) fail_with_errno(path, "cannot truncate");
 }
 

@@ -12,7 +12,7 @@ namespace incontext::base {
 /// Whole contents of a file.
 std::string read_file(const std::filesystem::path& path);
 
-/// Makes the directory and its parents.
+/// Makes the directory and its parents; those that exist are left alone.
 void make_directories(const std::filesystem::path& path);
 
 /// A file that appears whole or not at all: bytes go to a temporary file beside it, commit() flushes them to the
@@ -64,7 +64,7 @@ class AppendFile {
   AppendFile& operator=(const AppendFile&) = delete;
 
   void append(std::string_view bytes);
-  /// Bytes in the file so far.
+  /// Bytes in the file so far, if nobody else appends to it.
   uint64_t size() const { return size_; }
   void sync();
 
@@ -74,7 +74,7 @@ class AppendFile {
   uint64_t size_ = 0;
 };
 
-/// Cuts a file to its first `size` bytes.
+/// Cuts a file to its first `size` bytes. A file that has fewer is an Error.
 void truncate_file(const std::filesystem::path& path, uint64_t size);
 
 }  // namespace incontext::base

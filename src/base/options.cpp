@@ -10,22 +10,30 @@ namespace {
 
 std::string describe(const ConfigNode& node) {
   switch (node.kind) {
-    case ConfigNode::Kind::null: return "nothing";
-    case ConfigNode::Kind::scalar: return "'" + node.scalar + "'";
-    case ConfigNode::Kind::sequence: return "a list";
-    case ConfigNode::Kind::mapping: return "a mapping";
+    case ConfigNode::Kind::null:
+      return "nothing";
+    case ConfigNode::Kind::scalar:
+      return "'" + node.scalar + "'";
+    case ConfigNode::Kind::sequence:
+      return "a list";
+    case ConfigNode::Kind::mapping:
+      return "a mapping";
   }
   return "?";
 }
 
 std::string plain_number(double value) {
-  return value == std::floor(value) && std::fabs(value) < 1e15 ? fmt::format("{:.0f}", value) : fmt::format("{}", value);
+  return value == std::floor(value) && std::fabs(value) < 1e15 ? fmt::format("{:.0f}", value)
+                                                               : fmt::format("{}", value);
 }
 
 std::string describe(const Allowed& allowed) {
   const bool below = std::isfinite(allowed.minimum);
   const bool above = std::isfinite(allowed.maximum);
-  if (below && above) return fmt::format(" from {} to {}", plain_number(allowed.minimum), plain_number(allowed.maximum));
+  if (below && above) {
+    return fmt::format(" {} {} {} {}", allowed.minimum_excluded ? "above" : "from", plain_number(allowed.minimum),
+                       allowed.minimum_excluded ? "and at most" : "to", plain_number(allowed.maximum));
+  }
   if (below) {
     return fmt::format(" {} {}", allowed.minimum_excluded ? "above" : "of at least", plain_number(allowed.minimum));
   }
@@ -41,7 +49,7 @@ template <class T>
 bool parse_whole(const std::string& text, T& value) {
   const char* first = text.data();
   const char* last = first + text.size();
-  if (first != last && *first == '+') ++first;
+  if (last - first > 1 && first[0] == '+' && first[1] != '-') ++first;
   const auto [end, error] = std::from_chars(first, last, value);
   return error == std::errc() && end == last && first != last;
 }
@@ -67,12 +75,21 @@ void read_integer(const ConfigNode& node, const std::string& name, const Allowed
   value = parsed;
 }
 
+bool parse_real(const std::string& text, double& value) {
+  if (text == ".inf" || text == "+.inf" || text == "-.inf") {  // as YAML writes it
+    value = text[0] == '-' ? -std::numeric_limits<double>::infinity() : std::numeric_limits<double>::infinity();
+    return true;
+  }
+  return parse_whole(text, value);
+}
+
 bool needs_quotes(const std::string& text) {
-  if (text.empty() || text != trim(text)) return true;
+  if (text.empty() || text != trim(text) || text != printable(text)) return true;
   if (text.find_first_of(":#{}[],&*!|>'\"%@`\n") != std::string::npos || text[0] == '-' || text[0] == '?') return true;
   double number = 0;
-  if (parse_whole(text, number)) return true;
-  for (const char* word : {"null", "Null", "NULL", "~", "true", "false", "True", "False", "TRUE", "FALSE", "yes", "no"}) {
+  if (parse_real(text, number)) return true;
+  for (const char* word :
+       {"null", "Null", "NULL", "~", "true", "false", "True", "False", "TRUE", "FALSE", "yes", "no"}) {
     if (text == word) return true;
   }
   return false;
@@ -89,16 +106,26 @@ std::string yaml_scalar(const Json& json) {
   return json.is_null() ? "null" : json.dump();
 }
 
+// Lists and what is in them stay on one line.
+std::string flow_yaml(const Json& json) {
+  std::vector<std::string> parts;
+  if (json.is_object()) {
+    for (const auto& [key, value] : json.items()) parts.push_back(Json(key).dump() + ": " + flow_yaml(value));
+    return fmt::format("{{{}}}", fmt::join(parts, ", "));
+  }
+  if (!json.is_array()) return yaml_scalar(json);
+  for (const Json& item : json) parts.push_back(flow_yaml(item));
+  return fmt::format("[{}]", fmt::join(parts, ", "));
+}
+
 void emit_yaml(const Json& json, int indent, std::string& out) {
   for (const auto& [key, value] : json.items()) {
     out += std::string(static_cast<size_t>(indent), ' ') + (needs_quotes(key) ? Json(key).dump() : key) + ":";
     if (value.is_object() && !value.empty()) {
       out += "\n";
       emit_yaml(value, indent + 2, out);
-    } else if (value.is_structured()) {
-      out += " " + value.dump() + "\n";  // flow style is JSON
     } else {
-      out += " " + yaml_scalar(value) + "\n";
+      out += " " + flow_yaml(value) + "\n";
     }
   }
 }
@@ -126,7 +153,7 @@ void read_scalar(const ConfigNode& node, const std::string& name, const Allowed&
 void read_scalar(const ConfigNode& node, const std::string& name, const Allowed& allowed, double& value) {
   const std::string expected = "a number" + describe(allowed);
   double parsed = 0;
-  if (node.kind != ConfigNode::Kind::scalar || node.quoted || !parse_whole(node.scalar, parsed) ||
+  if (node.kind != ConfigNode::Kind::scalar || node.quoted || !parse_real(node.scalar, parsed) ||
       !(parsed >= allowed.minimum && parsed <= allowed.maximum) ||
       (allowed.minimum_excluded && parsed == allowed.minimum)) {
     wrong(node, name, expected);
@@ -145,6 +172,12 @@ void read_scalar(const ConfigNode& node, const std::string& name, const Allowed&
          near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
   }
   value = node.scalar;
+}
+
+void check_group(const ConfigNode& node, const std::string& prefix) {
+  if (node.kind == ConfigNode::Kind::mapping || node.kind == ConfigNode::Kind::null) return;
+  const std::string name = prefix.empty() ? "options" : prefix.substr(0, prefix.size() - 1);
+  wrong(node, name, "'key: value' entries");
 }
 
 void check_known_keys(const ConfigNode& node, const std::string& prefix, const std::vector<std::string>& known) {

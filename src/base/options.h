@@ -76,7 +76,7 @@ void read_value(const ConfigNode& node, const std::string& name, const Allowed& 
     value.clear();
     for (const ConfigNode& item : node.items) {
       typename T::value_type element{};
-      read_value(item, name, allowed, element);
+      read_value(item, fmt::format("{}[{}]", name, value.size()), allowed, element);
       value.push_back(std::move(element));
     }
   } else {
@@ -97,6 +97,9 @@ Json json_of(const T& value) {
   }
 }
 
+/// Throws unless `node` may hold a group of fields.
+void check_group(const ConfigNode& node, const std::string& prefix);
+
 /// Throws for the first key of `node` that is not among `known`, naming its line and the nearest known key.
 void check_known_keys(const ConfigNode& node, const std::string& prefix, const std::vector<std::string>& known);
 
@@ -108,8 +111,7 @@ concept Validated = requires(const Options& options) {
 class OptionReader {
  public:
   OptionReader(const ConfigNode& node, std::string prefix) : node_(node), prefix_(std::move(prefix)) {
-    check(node.kind == ConfigNode::Kind::mapping || node.kind == ConfigNode::Kind::null,
-          "{}: {}: expected 'key: value' entries, got '{}'", node.where, prefix_, node.scalar);
+    check_group(node, prefix_);
   }
 
   template <class T>

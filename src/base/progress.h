@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <functional>
 #include <string>
 
 namespace incontext::base {
@@ -12,8 +13,12 @@ namespace incontext::base {
 /// every 10 seconds and at the end, without control characters. Colour only on a terminal and without NO_COLOR.
 class Progress {
  public:
-  /// `unit` names what is counted: "steps", "prompts".
-  Progress(std::string label, int64_t total, std::string unit, std::FILE* stream = stderr);
+  using TimePoint = std::chrono::steady_clock::time_point;
+
+  /// `unit` names what is counted: "steps", "prompts". A `total` of 0 means that the end is unknown. `now` is the
+  /// clock.
+  Progress(std::string label, int64_t total, std::string unit, std::FILE* stream = stderr,
+           std::function<TimePoint()> now = std::chrono::steady_clock::now);
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -28,22 +33,24 @@ class Progress {
   void note(const std::string& line);
 
  private:
-  std::string line(int64_t done, const std::string& detail, double seconds) const;
-  void draw(const std::string& text);
+  std::string line() const;
+  void draw();
 
   std::string label_;
   int64_t total_;
   std::string unit_;
   std::FILE* stream_;
+  std::function<TimePoint()> now_;
   bool terminal_;
   bool colour_;
   bool finished_ = false;
-  bool line_open_ = false;
+  bool updated_ = false;
+  bool line_open_ = false;  // the terminal's cursor stands on our line
   int64_t first_ = 0;
   int64_t done_ = 0;
   std::string detail_;
-  std::chrono::steady_clock::time_point start_;
-  std::chrono::steady_clock::time_point last_draw_;
+  TimePoint start_;
+  TimePoint last_draw_;
 };
 
 }  // namespace incontext::base

@@ -8,8 +8,9 @@
 namespace incontext::base {
 
 /// A stream of random numbers named by (seed, purpose, index). Two streams with different names are independent,
-/// and a stream is the same on every machine and compiler: the numbers come from Philox4x32-10
-/// (Salmon et al., 2011), and the distributions below are ours, not the standard library's.
+/// and a stream is the same with every machine and compiler: the numbers come from Philox4x32-10
+/// (Salmon et al., 2011), and the distributions below are ours, not the standard library's. Only the last bit of
+/// normal() may differ between C libraries, which round log, sin and cos differently.
 class RandomStream {
  public:
   RandomStream(uint64_t seed, std::string_view purpose, uint64_t index);

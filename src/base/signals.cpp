@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <atomic>
+#include <cerrno>
 #include <csignal>
 
 #include "base/error.h"
@@ -9,21 +11,27 @@
 namespace incontext::base {
 namespace {
 
-// The only state a signal handler may touch. Written by the handler, read by StopRequest.
-volatile std::sig_atomic_t received = 0;
+// A handler can reach nothing but globals, and of those only lock-free atomics. It may run on any thread.
+std::atomic<int> received{0};
+static_assert(std::atomic<int>::is_always_lock_free);
 bool alive = false;
 struct sigaction previous_interrupt {};
 struct sigaction previous_terminate {};
 
+template <size_t kSize>
+void say(const char (&message)[kSize]) {
+  const int kept = errno;  // of the code we interrupt
+  [[maybe_unused]] const ssize_t ignored = ::write(STDERR_FILENO, message, kSize - 1);
+  errno = kept;
+}
+
 void handle(int signal) {
-  if (received != 0) {
-    constexpr char kMessage[] = "\nincontext: stopped at once; the last checkpoint stands\n";
-    [[maybe_unused]] const ssize_t ignored = ::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
+  int none = 0;
+  if (!received.compare_exchange_strong(none, signal)) {
+    say("\nincontext: stopped at once; the last checkpoint stands\n");
     ::_exit(128 + signal);
   }
-  received = signal;
-  constexpr char kMessage[] = "\nincontext: stopping after this step (once more to stop at once)\n";
-  [[maybe_unused]] const ssize_t ignored = ::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
+  say("\nincontext: stopping after this step (once more to stop at once)\n");
 }
 
 }  // namespace
@@ -48,6 +56,6 @@ StopRequest::~StopRequest() {
 
 bool StopRequest::requested() const { return received != 0; }
 
-int StopRequest::exit_status() const { return received == 0 ? 0 : 128 + static_cast<int>(received); }
+int StopRequest::exit_status() const { return received == 0 ? 0 : 128 + received; }
 
 }  // namespace incontext::base

@@ -7,6 +7,12 @@
 #include <limits>
 
 namespace incontext::base {
+namespace {
+
+// UTF-8: all bytes of a code point but the first look like 10xxxxxx.
+bool starts_code_point(char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }
+
+}  // namespace
 
 int edit_distance(std::string_view a, std::string_view b) {
   // Optimal string alignment: three rows, because a swap looks two rows back.
@@ -32,7 +38,8 @@ std::string nearest_name(std::string_view word, const std::vector<std::string>& 
   int best_distance = std::numeric_limits<int>::max();
   for (const std::string& candidate : candidates) {
     const int distance = edit_distance(word, candidate);
-    const int limit = std::max<int>(2, static_cast<int>(std::max(word.size(), candidate.size())) / 3);
+    const int length = static_cast<int>(std::max(word.size(), candidate.size()));
+    const int limit = length <= 3 ? 1 : std::max(2, length / 3);
     if (distance <= limit && distance < best_distance) {
       best = candidate;
       best_distance = distance;
@@ -66,6 +73,28 @@ std::string_view trim(std::string_view text) {
   const size_t first = text.find_first_not_of(kSpace);
   if (first == std::string_view::npos) return {};
   return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
+}
+
+std::string printable(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+  }
+  return out;
+}
+
+size_t display_width(std::string_view text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), starts_code_point));
+}
+
+std::string clip(std::string_view text, size_t width) {
+  if (display_width(text) <= width) return std::string(text);
+  if (width == 0) return "";
+  size_t end = 0;
+  for (size_t columns = 0; end < text.size(); ++end) {
+    if (starts_code_point(text[end]) && columns++ == width - 1) break;
+  }
+  return std::string(text.substr(0, end)) + "\u2026";
 }
 
 std::string format_duration(double seconds) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,15 @@ std::string enumerate_names(const std::vector<std::string>& names);
 
 std::vector<std::string> split(std::string_view text, char separator);
 std::string_view trim(std::string_view text);
+
+/// The text with every control character (line ends too) replaced by a space, fit for one line of a terminal.
+std::string printable(std::string_view text);
+
+/// Columns that UTF-8 text takes on a terminal, counting every code point as one.
+size_t display_width(std::string_view text);
+
+/// The first `width` columns of UTF-8 text, the last of them an ellipsis where something is cut off.
+std::string clip(std::string_view text, size_t width);
 
 /// "42 s", "3 min 05 s", "2 h 07 min".
 std::string format_duration(double seconds);

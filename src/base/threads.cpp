@@ -2,7 +2,9 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <exception>
+#include <system_error>
 #include <utility>
 
 #include "base/error.h"
@@ -30,10 +32,17 @@ thread_local bool inside_loop = false;
 
 ThreadPool::ThreadPool(int threads) {
   INCONTEXT_ASSERT(threads >= 1);
-  for (int thread = 1; thread < threads; ++thread) workers_.emplace_back([this, thread] { worker_loop(thread); });
+  try {
+    for (int thread = 1; thread < threads; ++thread) workers_.emplace_back([this, thread] { worker_loop(thread); });
+  } catch (const std::system_error& error) {
+    stop();
+    fail("threads: cannot start {} of them: {}", threads, error.code().message());
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   {
     const std::lock_guard lock(mutex_);
     stop_.store(true);
@@ -82,6 +91,7 @@ void ThreadPool::run(int64_t pieces, const std::function<void(int64_t, int)>& wo
     for (int64_t piece = 0; piece < pieces; ++piece) work(piece, 0);
     return;
   }
+  INCONTEXT_ASSERT(!busy_.exchange(true));
   pieces_ = pieces;
   work_ = &work;
   next_.store(0, std::memory_order_relaxed);
@@ -101,6 +111,7 @@ void ThreadPool::run(int64_t pieces, const std::function<void(int64_t, int)>& wo
     }
   }
   work_ = nullptr;
+  busy_.store(false);
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 

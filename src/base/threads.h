@@ -3,6 +3,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -26,10 +27,11 @@ class ThreadPool {
   /// Calls work(piece, thread) once for every piece in 0 … pieces-1, on any thread of the pool, and returns when
   /// all are done. `thread` is in 0 … size()-1 and tells which scratch space is the caller's own. The first
   /// exception is rethrown here; the pieces not begun by then are left out. Not reentrant: a piece that calls
-  /// run() runs that inner loop alone, as thread `thread` of its own pool of one.
+  /// run() runs that inner loop alone, as thread 0 of a pool of one. One thread at a time may call run().
   void run(int64_t pieces, const std::function<void(int64_t piece, int thread)>& work);
 
  private:
+  void stop();
   void worker_loop(int thread);
   void drain(int thread);
 
@@ -40,6 +42,7 @@ class ThreadPool {
   std::atomic<int> active_{0};
   std::atomic<int> sleeping_{0};
   std::atomic<bool> stop_{false};
+  std::atomic<bool> busy_{false};
   std::atomic<int64_t> next_{0};
   int64_t pieces_ = 0;
   const std::function<void(int64_t, int)>* work_ = nullptr;
