@@ -11,7 +11,7 @@
 namespace incontext::base {
 namespace {
 
-constexpr size_t kBlocks = 64;  // Philox blocks made together; four normals each
+constexpr size_t kBlocks = 16;  // Philox blocks made together, four normals each; known to the vectoriser
 
 using Words = std::array<uint32_t, kBlocks>;
 
@@ -47,11 +47,10 @@ inline void box_muller(uint32_t word0, uint32_t word1, float& first, float& seco
   second = radius * std::bit_cast<float>(std::bit_cast<uint32_t>(odd ? cosine : sine) ^ sine_sign);
 }
 
-/// philox4x32() on `blocks` <= kBlocks consecutive counters, the first of which is given.
-void philox_blocks(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key, size_t blocks,
-                   std::array<Words, 4>& out) {
+/// philox4x32() on kBlocks consecutive counters, the first of which is given.
+void philox_blocks(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key, std::array<Words, 4>& out) {
   const uint64_t first = counter[0] | static_cast<uint64_t>(counter[1]) << 32;
-  for (size_t i = 0; i < blocks; ++i) {
+  for (size_t i = 0; i < kBlocks; ++i) {
     const uint64_t count = first + i;
     out[0][i] = static_cast<uint32_t>(count);
     out[1][i] = static_cast<uint32_t>(count >> 32);
@@ -59,7 +58,7 @@ void philox_blocks(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key,
     out[3][i] = counter[3];
   }
   for (int round = 0; round < 10; ++round) {
-    for (size_t i = 0; i < blocks; ++i) {
+    for (size_t i = 0; i < kBlocks; ++i) {
       const uint64_t product0 = uint64_t{0xD2511F53} * out[0][i];
       const uint64_t product1 = uint64_t{0xCD9E8D57} * out[2][i];
       out[0][i] = static_cast<uint32_t>(product1 >> 32) ^ out[1][i] ^ key[0];
@@ -80,12 +79,11 @@ void RandomStream::fill_normal(std::span<float> out) {
   std::array<std::array<float, kBlocks>, 4> normals;
   for (size_t done = 0; done < out.size(); done += 4 * kBlocks) {
     const size_t wanted = std::min(out.size() - done, 4 * kBlocks);
-    const size_t blocks = (wanted + 3) / 4;
-    philox_blocks(counter_, key_, blocks, words);
-    for (size_t i = 0; i < blocks; ++i) box_muller(words[0][i], words[1][i], normals[0][i], normals[1][i]);
-    for (size_t i = 0; i < blocks; ++i) box_muller(words[2][i], words[3][i], normals[2][i], normals[3][i]);
+    philox_blocks(counter_, key_, words);
+    for (size_t i = 0; i < kBlocks; ++i) box_muller(words[0][i], words[1][i], normals[0][i], normals[1][i]);
+    for (size_t i = 0; i < kBlocks; ++i) box_muller(words[2][i], words[3][i], normals[2][i], normals[3][i]);
     for (size_t i = 0; i < wanted; ++i) out[done + i] = normals[i % 4][i / 4];
-    const uint64_t next = (counter_[0] | static_cast<uint64_t>(counter_[1]) << 32) + blocks;
+    const uint64_t next = (counter_[0] | static_cast<uint64_t>(counter_[1]) << 32) + (wanted + 3) / 4;
     counter_[0] = static_cast<uint32_t>(next);
     counter_[1] = static_cast<uint32_t>(next >> 32);
   }
