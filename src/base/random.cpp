@@ -83,10 +83,6 @@ uint64_t RandomStream::below(uint64_t bound) {
   }
 }
 
-void RandomStream::fill_normal(std::span<float> out) {
-  for (float& value : out) value = static_cast<float>(normal());
-}
-
 void RandomStream::permutation(std::span<int64_t> out) {
   for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<int64_t>(i);
   for (size_t i = out.size(); i > 1; --i) std::swap(out[i - 1], out[below(i)]);

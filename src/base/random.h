@@ -28,6 +28,9 @@ class RandomStream {
   /// Uniform in 0 … bound-1, without bias. `bound` must be positive.
   uint64_t below(uint64_t bound);
 
+  /// Standard normals in single precision, several times faster than normal(): the bulk of all data. Begins at
+  /// a fresh block of the stream, so that element i depends only on the state before the call and on i: filling a
+  /// shorter span gives the beginning of a longer one.
   void fill_normal(std::span<float> out);
 
   /// A uniformly random order of 0 … out.size()-1.
