@@ -1,0 +1,85 @@
+#include "tensor/device.h"
+
+#include <ATen/Parallel.h>
+#include <torch/cuda.h>
+
+#include <charconv>
+#include <memory>
+#include <mutex>
+
+#include "base/error.h"
+
+namespace incontext::tensor {
+namespace {
+
+struct PoolHolder {
+  std::mutex mutex;
+  std::unique_ptr<base::ThreadPool> pool;
+};
+
+/// Made on first use. A process has one set of processors, so it has one pool.
+PoolHolder& pool_holder() {
+  static PoolHolder holder;
+  return holder;
+}
+
+int parse_index(const std::string& digits, const std::string& text) {
+  int index = -1;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), index);
+  base::check(error == std::errc() && end == digits.data() + digits.size() && index >= 0,
+              "device: expected cuda:N with N = 0, 1, ..., got '{}'", text);
+  return index;
+}
+
+}  // namespace
+
+torch::Device parse_device(const std::string& text) {
+  if (text == "cpu") return torch::kCPU;
+  const bool bare = text == "cuda";
+  base::check(bare || text.starts_with("cuda:"), "device: expected cpu, cuda or cuda:N, got '{}'", text);
+  const int index = bare ? 0 : parse_index(text.substr(5), text);
+  base::check(
+      torch::cuda::is_available(),
+      "device: '{}' asked for, but this libtorch sees no CUDA device (built without CUDA, or no GPU or driver); "
+      "expected cpu",
+      text);
+  const int count = static_cast<int>(torch::cuda::device_count());
+  base::check(index < count, "device: expected cuda:0 to cuda:{}, got '{}'", count - 1, text);
+  return {torch::kCUDA, static_cast<c10::DeviceIndex>(index)};
+}
+
+std::string describe_device(torch::Device device) {
+  if (device.is_cpu()) {
+    const int threads = std::max(kernel_pool().size(), at::get_num_threads());
+    return fmt::format("cpu, {} {}", threads, threads == 1 ? "thread" : "threads");
+  }
+  return fmt::format("{} of {}", device.str(), torch::cuda::device_count());
+}
+
+Runtime start(const RuntimeOptions& options, Engine engine) {
+  Runtime runtime;
+  runtime.device = parse_device(options.device);
+  base::check(options.threads >= 0, "threads: expected 0 (all) or more, got {}", options.threads);
+  runtime.threads = options.threads == 0 ? base::available_processors() : static_cast<int>(options.threads);
+  set_kernel_threads(engine == Engine::kernels ? runtime.threads : 1);
+  at::set_num_threads(engine == Engine::kernels ? 1 : runtime.threads);
+  return runtime;
+}
+
+base::ThreadPool& kernel_pool() {
+  PoolHolder& holder = pool_holder();
+  const std::lock_guard lock(holder.mutex);
+  if (!holder.pool) holder.pool = std::make_unique<base::ThreadPool>(base::available_processors());
+  return *holder.pool;
+}
+
+void set_kernel_threads(int threads) {
+  base::check(threads >= 1, "kernel threads: expected 1 or more, got {}", threads);
+  PoolHolder& holder = pool_holder();
+  const std::lock_guard lock(holder.mutex);
+  if (holder.pool && holder.pool->size() == threads) return;
+  holder.pool.reset();  // the old threads end before the new ones start
+  holder.pool = std::make_unique<base::ThreadPool>(threads);
+}
+
+}  // namespace incontext::tensor
