@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/options.h"
+
+namespace incontext::tasks {
+
+/// The function classes that make_task() knows.
+std::vector<std::string> task_names();
+
+/// A distribution over prompts x_1, f(x_1), x_2, f(x_2), …: a class of functions f and a distribution of inputs x.
+/// Garg et al., "What Can Transformers Learn In-Context?", NeurIPS 2022, sections 3 and 5.
+struct TaskOptions {
+  std::string name = "linear_regression";
+  int64_t dims = 20;
+  double noise = 1;
+  bool renormalise = false;
+  int64_t nonzeros = 3;
+  int64_t depth = 4;
+  int64_t hidden = 100;
+  double input_scale = 1;
+  double condition_number = 1;
+  uint64_t rotation_seed = 0;
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.field("name", name, "function class", base::one_of(task_names()));
+    v.field("dims", dims, "dimensions of an input", base::between(1, 4096));
+    v.field("noise", noise, "noisy_linear_regression: standard deviation of the label noise", base::at_least(0));
+    v.field("renormalise", renormalise, "noisy_linear_regression: scale noisy labels to the variance of clean ones");
+    v.field("nonzeros", nonzeros, "sparse_linear_regression: weights that are not zero", base::at_least(1));
+    v.field("depth", depth, "decision_tree: tests from root to leaf", base::between(0, 16));
+    v.field("hidden", hidden, "relu_network: hidden units", base::at_least(1));
+    v.field("input_scale", input_scale, "factor on all inputs", base::positive());
+    v.field("condition_number", condition_number,
+            "of the inputs' covariance: its eigenvalues fall geometrically from 1 to 1/condition_number",
+            base::at_least(1));
+    v.field("rotation_seed", rotation_seed, "names the eigenbasis of the inputs' covariance; part of the task");
+  }
+
+  std::string validate() const;
+};
+
+}  // namespace incontext::tasks
