@@ -16,7 +16,7 @@ std::string tag_of(const base::Record& record) {
   for (const char* key : {"prompt", "predictor", "examples", "loops"}) {
     if (!record.setting.contains(key)) continue;
     const base::Json& value = record.setting[key];
-    tag += value.is_string() ? "/" + value.get<std::string>() : fmt::format("/{}={}", key, value.dump());
+    tag += value.is_string() ? fmt::format("/{}", value.get<std::string>()) : fmt::format("/{}={}", key, value.dump());
   }
   return tag;
 }
