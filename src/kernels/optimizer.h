@@ -35,6 +35,7 @@ double squared_norm(std::span<const AdamParameter> parameters, base::ThreadPool&
 
 namespace ref {
 void adam_step(const AdamStep& step, const AdamParameter& parameter);
+double squared_norm(std::span<const AdamParameter> parameters);
 }  // namespace ref
 
 }  // namespace incontext::kernels

@@ -1,0 +1,138 @@
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/attention.h"
+#include "kernels/cpu/attention_check.h"
+#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/scratch.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/attention_forward.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "kernels/cpu/attention-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace incontext::kernels::HWY_NAMESPACE {
+
+/// p[j] = exp2(factor * (s[j] - max s)) for j < count, 0 from there to `padded` (a multiple of kLanes).
+struct RowSoftmax {
+  float sum, highest;
+};
+
+RowSoftmax SoftmaxRow(float* scores, int64_t count, int64_t padded, float factor) {
+  const Full d;
+  const auto lowest = hn::Set(d, -INFINITY);
+  const int64_t whole = count / kLanes * kLanes;
+  const auto in_range = hn::FirstN(d, static_cast<std::size_t>(count - whole));
+  auto highest = lowest;
+  for (int64_t j = 0; j < whole; j += kLanes) highest = hn::Max(highest, hn::Load(d, scores + j));
+  if (whole < count) highest = hn::Max(highest, hn::IfThenElse(in_range, hn::Load(d, scores + whole), lowest));
+  const float top = hn::GetLane(hn::MaxOfLanes(d, highest));
+  const auto scale = hn::Set(d, factor);
+  const auto shift = hn::Set(d, factor * top);
+  auto sum = hn::Zero(d);
+  for (int64_t j = 0; j < whole; j += kLanes) {
+    const auto p = Exp2(d, hn::MulSub(hn::Load(d, scores + j), scale, shift));
+    sum = hn::Add(sum, p);
+    hn::Store(p, d, scores + j);
+  }
+  int64_t j = whole;
+  if (whole < count) {
+    const auto p = hn::IfThenElseZero(in_range, Exp2(d, hn::MulSub(hn::Load(d, scores + whole), scale, shift)));
+    sum = hn::Add(sum, p);
+    hn::Store(p, d, scores + whole);
+    j += kLanes;
+  }
+  for (; j < padded; j += kLanes) hn::Store(hn::Zero(d), d, scores + j);
+  return {hn::GetLane(hn::SumOfLanes(d, sum)), top};
+}
+
+/// Keys and values of one sequence and KV head, packed; the keys transposed.
+struct PackedHead {
+  const float* keys;    // panels [head_dim, kTileColumns] over tokens
+  const float* values;  // panels [tokens, kTileColumns] over head_dim
+  int64_t tokens;
+};
+
+/// Queries [first, first + rows) of one head: all their scores, then softmax, then the mean of values.
+void ForwardBlock(const AttentionForward& args, const PackedHead& head, int64_t b, int64_t h, int64_t first,
+                  int64_t rows) {
+  const AttentionShape& s = args.shape;
+  const float factor = s.scale * kLog2E;
+  const int64_t keys = s.causal ? first + rows : s.time;
+  const int64_t stride = PaddedColumns(keys);
+  float* scores = scratch(Scratch::scores, RoundUp(rows, kTileRows) * stride);
+  float* factors = scratch(Scratch::extra, RoundUp(rows, kTileRows));
+  const float* q = args.q + (b * s.time + first) * args.q_stride + h * s.head_dim;
+  for (int64_t j = 0; j < keys; j += kTileColumns) {
+    const float* panel = head.keys + j * s.head_dim;
+    ForEachStrip(rows, [&](int64_t i, int64_t strip) HWY_ATTR {
+      const int64_t seen = s.causal ? first + i + strip : s.time;  // by the last query of the strip
+      if (j >= seen) return;
+      MultiplyPanels({q + i * args.q_stride, args.q_stride, 1}, strip, panel, s.head_dim, s.head_dim,
+                     std::min(kTileColumns, seen - j),
+                     [&](int64_t, auto& tile) HWY_ATTR { StoreTile(tile, strip, scores + i * stride + j, stride); });
+    });
+  }
+  ForEachStrip(rows, [&](int64_t i, int64_t strip) HWY_ATTR {
+    const int64_t seen = s.causal ? first + i + strip : s.time;
+    for (int64_t r = i; r < i + strip; ++r) {
+      const int64_t count = s.causal ? first + r + 1 : s.time;
+      const RowSoftmax row = SoftmaxRow(scores + r * stride, count, RoundUp(seen, kLanes), factor);
+      factors[r] = 1 / row.sum;
+      if (args.log_sum_exp != nullptr) {
+        args.log_sum_exp[(b * s.heads + h) * s.time + first + r] = s.scale * row.highest + std::log(row.sum);
+      }
+    }
+    float* out = args.out + (b * s.time + first + i) * args.out_stride + h * s.head_dim;
+    MultiplyPanels({scores + i * stride, stride, 1}, strip, head.values, head.tokens, seen, s.head_dim,
+                   [&](int64_t d, auto& tile)
+                       HWY_ATTR { EmitTile(tile, strip, s.head_dim - d, factors + i, false, out + d, args.out_stride); });
+  });
+}
+
+/// Queries [first, last) of all heads that share a KV head.
+void ForwardGroup(const AttentionForward& args, int64_t b, int64_t kv_head, int64_t first, int64_t last) {
+  const AttentionShape& s = args.shape;
+  const int64_t tokens = s.causal ? last : s.time;
+  float* keys = scratch(Scratch::left, PaddedColumns(tokens) * s.head_dim);
+  float* values = scratch(Scratch::right, PaddedColumns(s.head_dim) * tokens);
+  PackTransposed<kTileColumns>(args.k + b * s.time * args.k_stride + kv_head * s.head_dim, args.k_stride, s.head_dim,
+                               tokens, keys, s.head_dim * kTileColumns);
+  PackRows<kTileColumns>(args.v + b * s.time * args.v_stride + kv_head * s.head_dim, args.v_stride, tokens, s.head_dim,
+                         values, tokens * kTileColumns);
+  const int64_t group = s.heads / s.kv_heads;
+  const int64_t at_once = QueriesAtOnce(tokens, s.head_dim);
+  for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
+    for (int64_t i = first; i < last; i += at_once) {
+      ForwardBlock(args, {keys, values, tokens}, b, h, i, std::min(at_once, last - i));
+    }
+  }
+}
+
+}  // namespace incontext::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace incontext::kernels {
+
+HWY_EXPORT(ForwardGroup);
+
+void attention_forward(const AttentionForward& args, base::ThreadPool& pool) {
+  const AttentionShape& s = args.shape;
+  check_attention("attention_forward", s);
+  apply_environment();
+  constexpr int64_t kQueries = 512;  // a longer sequence is cut, for the sake of threads
+  const int64_t cuts = (s.time + kQueries - 1) / kQueries;
+  const auto group = HWY_DYNAMIC_DISPATCH(ForwardGroup);
+  pool.run(s.batch * s.kv_heads * cuts, [&](int64_t piece, int) {
+    const int64_t first = piece % cuts * kQueries;
+    const int64_t head = piece / cuts;
+    group(args, head / s.kv_heads, head % s.kv_heads, first, std::min(s.time, first + kQueries));
+  });
+}
+
+}  // namespace incontext::kernels
+#endif

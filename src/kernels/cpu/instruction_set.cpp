@@ -1,0 +1,77 @@
+#include "kernels/instruction_set.h"
+
+#include <fmt/ranges.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cstdint>
+#include <cstdlib>
+
+#include "base/error.h"
+#include "kernels/cpu/dispatch.h"
+
+namespace incontext::kernels {
+namespace {
+
+std::string name_of(int64_t target) {
+  std::string name = hwy::TargetName(target);
+  for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return name;
+}
+
+/// Bits of the sets compiled in that this machine can run and that are not ruled out; a lower bit is a better set.
+int64_t usable() { return (hwy::SupportedTargets() & HWY_TARGETS) | HWY_STATIC_TARGET; }
+
+int64_t best_of(int64_t targets) { return targets & -targets; }
+
+/// Limits dispatch to some sets; 0 stands for all.
+void limit(int64_t targets) {
+  hwy::SetSupportedTargetsForTest(targets);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+}
+
+void force(const std::string& name) {
+  limit(0);
+  if (name.empty()) return;
+  const int64_t all = usable();
+  for (int64_t targets = all; targets != 0; targets &= targets - 1) {
+    if (name_of(best_of(targets)) == name) return limit(best_of(targets));
+  }
+  std::vector<std::string> names;
+  for (int64_t targets = all; targets != 0; targets &= targets - 1) names.push_back(name_of(best_of(targets)));
+  base::fail("[instruction_set] expected one of {}, got {}", fmt::join(names, ", "), name);
+}
+
+}  // namespace
+
+void apply_environment() {
+  static const bool applied = [] {
+    if (const char* name = std::getenv("INCONTEXT_ISA")) force(name);
+    return true;
+  }();
+  static_cast<void>(applied);
+}
+
+std::string instruction_set() {
+  apply_environment();
+  return name_of(best_of(usable()));
+}
+
+std::vector<std::string> available_instruction_sets() {
+  apply_environment();
+  const int64_t current = best_of(usable());
+  limit(0);
+  std::vector<std::string> names;
+  const int64_t all = usable();
+  for (int64_t targets = all; targets != 0; targets &= targets - 1) names.push_back(name_of(best_of(targets)));
+  if (current != best_of(all)) limit(current);
+  return names;
+}
+
+void force_instruction_set(const std::string& name) {
+  apply_environment();
+  force(name);
+}
+
+}  // namespace incontext::kernels

@@ -1,0 +1,142 @@
+#include "kernels/norm.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/scratch.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/norm.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "kernels/cpu/math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace incontext::kernels::HWY_NAMESPACE {
+
+/// sum over i in 0 … size-1 of term(tag, i), in two vectors of partial sums.
+template <class Term>
+HWY_INLINE float SumOf(int64_t size, const Term& term) {
+  const Full d;
+  auto even = hn::Zero(d);
+  auto odd = hn::Zero(d);
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= size; i += 2 * kLanes) {
+    even = hn::Add(even, term(d, i));
+    odd = hn::Add(odd, term(d, i + kLanes));
+  }
+  if (i + kLanes <= size) {
+    even = hn::Add(even, term(d, i));
+    i += kLanes;
+  }
+  float sum = hn::GetLane(hn::SumOfLanes(d, hn::Add(even, odd)));
+  for (; i < size; ++i) sum += hn::GetLane(term(One(), i));
+  return sum;
+}
+
+void NormRows(const NormForward& args, int64_t first, int64_t last) {
+  const float scale = 1.0F / static_cast<float>(args.width);
+  for (int64_t row = first; row < last; ++row) {
+    const float* x = args.x + row * args.width;
+    float* y = args.y + row * args.width;
+    float mean = 0;
+    if (args.kind == NormKind::layer) {
+      mean = scale * SumOf(args.width, [&](auto d, int64_t j) HWY_ATTR { return hn::LoadU(d, x + j); });
+      args.mean[row] = mean;
+    }
+    const float squares = SumOf(args.width, [&](auto d, int64_t j) HWY_ATTR {
+      const auto centred = hn::Sub(hn::LoadU(d, x + j), hn::Set(d, mean));
+      return hn::Mul(centred, centred);
+    });
+    const float rstd = 1.0F / std::sqrt(squares * scale + args.epsilon);
+    args.rstd[row] = rstd;
+    ForEachVector(args.width, [&](auto d, int64_t j) HWY_ATTR {
+      const auto normed = hn::Mul(hn::Sub(hn::LoadU(d, x + j), hn::Set(d, mean)), hn::Set(d, rstd));
+      const auto shift = args.beta == nullptr ? hn::Zero(d) : hn::LoadU(d, args.beta + j);
+      hn::StoreU(hn::MulAdd(normed, hn::LoadU(d, args.gamma + j), shift), d, y + j);
+    });
+  }
+}
+
+/// dx of some rows; their share of dgamma and dbeta goes to sums [2, width].
+void NormBackwardRows(const NormBackward& args, int64_t first, int64_t last, float* sums) {
+  const float scale = 1.0F / static_cast<float>(args.width);
+  std::fill(sums, sums + 2 * args.width, 0.0F);
+  float* dgamma = sums;
+  float* dbeta = sums + args.width;
+  for (int64_t row = first; row < last; ++row) {
+    const float* x = args.x + row * args.width;
+    const float* dy = args.dy + row * args.width;
+    const float rstd = args.rstd[row];
+    const float mean = args.kind == NormKind::layer ? args.mean[row] : 0;
+    const auto normed = [&](auto d, int64_t j) HWY_ATTR {
+      return hn::Mul(hn::Sub(hn::LoadU(d, x + j), hn::Set(d, mean)), hn::Set(d, rstd));
+    };
+    const auto g = [&](auto d, int64_t j) HWY_ATTR {
+      return hn::Mul(hn::LoadU(d, dy + j), hn::LoadU(d, args.gamma + j));
+    };
+    const float mean_g = args.kind == NormKind::layer ? scale * SumOf(args.width, g) : 0;
+    const float mean_gn = scale * SumOf(args.width, [&](auto d, int64_t j) HWY_ATTR {
+      const auto change = hn::LoadU(d, dy + j);
+      const auto normed_x = normed(d, j);
+      hn::StoreU(hn::MulAdd(change, normed_x, hn::LoadU(d, dgamma + j)), d, dgamma + j);
+      hn::StoreU(hn::Add(change, hn::LoadU(d, dbeta + j)), d, dbeta + j);
+      return hn::Mul(g(d, j), normed_x);
+    });
+    const float* past = args.residual_gradient == nullptr ? nullptr : args.residual_gradient + row * args.width;
+    ForEachVector(args.width, [&](auto d, int64_t j) HWY_ATTR {
+      const auto centred = hn::NegMulAdd(normed(d, j), hn::Set(d, mean_gn), hn::Sub(g(d, j), hn::Set(d, mean_g)));
+      const auto before = past == nullptr ? hn::Zero(d) : hn::LoadU(d, past + j);
+      hn::StoreU(hn::MulAdd(hn::Set(d, rstd), centred, before), d, args.dx + row * args.width + j);
+    });
+  }
+}
+
+/// total[j] = sum over pieces of sums[piece * stride + j], in order.
+void AddPieces(const float* sums, int64_t pieces, int64_t stride, int64_t size, float* total) {
+  ForEachVector(size, [&](auto d, int64_t j) HWY_ATTR {
+    auto sum = hn::Zero(d);
+    for (int64_t piece = 0; piece < pieces; ++piece) sum = hn::Add(sum, hn::LoadU(d, sums + piece * stride + j));
+    hn::StoreU(sum, d, total + j);
+  });
+}
+
+}  // namespace incontext::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace incontext::kernels {
+
+HWY_EXPORT(NormRows);
+HWY_EXPORT(NormBackwardRows);
+HWY_EXPORT(AddPieces);
+
+void norm_forward(const NormForward& args, base::ThreadPool& pool) {
+  constexpr int64_t kRows = 32;
+  apply_environment();
+  const auto rows = HWY_DYNAMIC_DISPATCH(NormRows);
+  pool.run((args.rows + kRows - 1) / kRows, [&](int64_t piece, int) {
+    rows(args, piece * kRows, std::min(args.rows, (piece + 1) * kRows));
+  });
+}
+
+void norm_backward(const NormBackward& args, base::ThreadPool& pool) {
+  // Rows whose gradients of gamma and beta are summed apart, then added in order: a function of the shape alone.
+  const int64_t rows_per_piece = std::max<int64_t>(64, (args.rows + 63) / 64);
+  apply_environment();
+  const int64_t pieces = (args.rows + rows_per_piece - 1) / rows_per_piece;
+  float* sums = scratch(Scratch::partial, pieces * 2 * args.width);
+  const auto rows = HWY_DYNAMIC_DISPATCH(NormBackwardRows);
+  pool.run(pieces, [&](int64_t piece, int) {
+    const int64_t first = piece * rows_per_piece;
+    rows(args, first, std::min(args.rows, first + rows_per_piece), sums + piece * 2 * args.width);
+  });
+  const auto add = HWY_DYNAMIC_DISPATCH(AddPieces);
+  add(sums, pieces, 2 * args.width, args.width, args.dgamma);
+  if (args.dbeta != nullptr) add(sums + args.width, pieces, 2 * args.width, args.width, args.dbeta);
+}
+
+}  // namespace incontext::kernels
+#endif

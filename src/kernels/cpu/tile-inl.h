@@ -1,0 +1,172 @@
+// The micro kernel all matrix products share, and the packing of its operands. Included once per instruction set.
+#if defined(INCONTEXT_KERNELS_CPU_TILE_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef INCONTEXT_KERNELS_CPU_TILE_INL_H
+#undef INCONTEXT_KERNELS_CPU_TILE_INL_H
+#else
+#define INCONTEXT_KERNELS_CPU_TILE_INL_H
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/cpu/math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace incontext::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+/// A tile of the result lives in registers: kTileHeight rows of kTileVectors vectors. With 16 registers 12 sums leave
+/// room for two vectors of B and one broadcast element of A, and 12 independent sums cover the latency of a fused
+/// multiply-add (4 cycles, 2 per cycle); with the 32 registers of AVX-512, 24 sums.
+#if HWY_TARGET <= HWY_AVX3
+constexpr std::size_t kTileHeight = 12;
+#else
+constexpr std::size_t kTileHeight = 6;
+#endif
+constexpr int64_t kTileRows = kTileHeight;
+constexpr int64_t kTileVectors = 2;
+constexpr int64_t kTileColumns = kTileVectors * kLanes;
+
+/// The left factor of a tile: element (r, k) at data[r * row + k * step].
+struct Left {
+  const float* data;
+  int64_t row;
+  int64_t step;
+};
+
+/// tile = A·B with A [rows, depth] and B a packed panel [depth, kTileColumns], of which the first kVectors vectors are
+/// used; then finish(tile), with tile[kRows][kVectors]. Rows from `rows` on repeat the last row and are not results.
+/// Each sum runs over k in order, so that an element does not depend on the shape of the tile it is computed in.
+template <std::size_t kRows, std::size_t kVectors, class Finish>
+HWY_INLINE void MultiplyTile(const Left& a, int64_t rows, const float* HWY_RESTRICT b, int64_t depth,
+                             const Finish& finish) {
+  const Full d;
+  using V = hn::Vec<Full>;
+  V sum[kRows][kVectors];
+  const float* HWY_RESTRICT row[kRows];
+#pragma GCC unroll 16
+  for (std::size_t r = 0; r < kRows; ++r) {
+    row[r] = a.data + std::min(static_cast<int64_t>(r), rows - 1) * a.row;
+#pragma GCC unroll 2
+    for (std::size_t v = 0; v < kVectors; ++v) sum[r][v] = hn::Zero(d);
+  }
+  const int64_t step = a.step;
+  int64_t offset = 0;
+  for (int64_t k = 0; k < depth; ++k, offset += step, b += kTileColumns) {
+    V right[kVectors];
+#pragma GCC unroll 2
+    for (std::size_t v = 0; v < kVectors; ++v) right[v] = hn::Load(d, b + static_cast<int64_t>(v) * kLanes);
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const V left = hn::Set(d, row[r][offset]);
+#pragma GCC unroll 2
+      for (std::size_t v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(left, right[v], sum[r][v]);
+    }
+  }
+  finish(sum);
+}
+
+/// Calls MultiplyTile with the smallest of three heights that holds `rows`, so that few instances are compiled.
+template <std::size_t kVectors, class Finish>
+HWY_INLINE void MultiplyRows(const Left& a, int64_t rows, const float* b, int64_t depth, const Finish& finish) {
+  if (rows > kTileRows / 2) {
+    MultiplyTile<kTileHeight, kVectors>(a, rows, b, depth, finish);
+  } else if (rows > 1) {
+    MultiplyTile<kTileHeight / 2, kVectors>(a, rows, b, depth, finish);
+  } else {
+    MultiplyTile<1, kVectors>(a, rows, b, depth, finish);
+  }
+}
+
+/// 4x4 transpose: out[k * out_stride + j] = in[j * in_stride + k].
+HWY_INLINE void Transpose4(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
+#if HWY_TARGET == HWY_SCALAR
+  for (int64_t j = 0; j < 4; ++j) {
+    for (int64_t k = 0; k < 4; ++k) out[k * out_stride + j] = in[j * in_stride + k];
+  }
+#else
+  const hn::FixedTag<float, 4> d;
+  const auto a = hn::LoadU(d, in);
+  const auto b = hn::LoadU(d, in + in_stride);
+  const auto c = hn::LoadU(d, in + 2 * in_stride);
+  const auto e = hn::LoadU(d, in + 3 * in_stride);
+  const auto ac_low = hn::InterleaveLower(d, a, c);
+  const auto be_low = hn::InterleaveLower(d, b, e);
+  const auto ac_high = hn::InterleaveUpper(d, a, c);
+  const auto be_high = hn::InterleaveUpper(d, b, e);
+  hn::StoreU(hn::InterleaveLower(d, ac_low, be_low), d, out);
+  hn::StoreU(hn::InterleaveUpper(d, ac_low, be_low), d, out + out_stride);
+  hn::StoreU(hn::InterleaveLower(d, ac_high, be_high), d, out + 2 * out_stride);
+  hn::StoreU(hn::InterleaveUpper(d, ac_high, be_high), d, out + 3 * out_stride);
+#endif
+}
+
+/// Packs `columns` columns, whose elements lie along rows of `in` (element (j, k) at in[j * stride + k]), into panels
+/// [depth, kWidth] that lie panel_stride apart, the last one filled up with zeros.
+template <int64_t kWidth>
+void PackTransposed(const float* in, int64_t stride, int64_t depth, int64_t columns, float* out, int64_t panel_stride) {
+  for (int64_t first = 0; first < columns; first += kWidth, out += panel_stride) {
+    const int64_t width = std::min(kWidth, columns - first);
+    int64_t j = 0;
+    for (; j + 4 <= width; j += 4) {
+      const float* source = in + (first + j) * stride;
+      int64_t k = 0;
+      for (; k + 4 <= depth; k += 4) Transpose4(source + k, stride, out + k * kWidth + j, kWidth);
+      for (; k < depth; ++k) {
+        for (int64_t i = 0; i < 4; ++i) out[k * kWidth + j + i] = source[i * stride + k];
+      }
+    }
+    for (; j < width; ++j) {
+      for (int64_t k = 0; k < depth; ++k) out[k * kWidth + j] = in[(first + j) * stride + k];
+    }
+    for (; j < kWidth; ++j) {
+      for (int64_t k = 0; k < depth; ++k) out[k * kWidth + j] = 0;
+    }
+  }
+}
+
+/// Copies `kWidth` floats, or `width` of them and zeros.
+template <int64_t kWidth>
+HWY_INLINE void CopyPanelRow(const float* in, int64_t width, float* out) {
+  if (width >= kWidth && kWidth % kLanes == 0) {
+    for (int64_t i = 0; i < kWidth; i += kLanes) hn::StoreU(hn::LoadU(Full(), in + i), Full(), out + i);
+    return;
+  }
+  if (width >= kWidth && kWidth % 2 == 0) {
+    const hn::CappedTag<float, 2> pair;
+    constexpr int64_t kStep = static_cast<int64_t>(hn::MaxLanes(pair));
+    for (int64_t i = 0; i < kWidth; i += kStep) hn::StoreU(hn::LoadU(pair, in + i), pair, out + i);
+    return;
+  }
+  for (int64_t i = 0; i < kWidth; ++i) out[i] = i < width ? in[i] : 0.0F;
+}
+
+/// The same for columns beside each other: element (j, k) at in[k * stride + j].
+template <int64_t kWidth>
+void PackRows(const float* in, int64_t stride, int64_t depth, int64_t columns, float* out, int64_t panel_stride) {
+  // Whole groups of panels row by row, so that each line and page of the input is visited once per group.
+  constexpr int64_t kGroup = (128 + kWidth - 1) / kWidth;
+  for (int64_t first = 0; first < columns; first += kGroup * kWidth, out += kGroup * panel_stride) {
+    const int64_t last = std::min(columns, first + kGroup * kWidth);
+    for (int64_t k = 0; k < depth; ++k) {
+      const float* source = in + k * stride;
+      float* target = out + k * kWidth;
+      for (int64_t j = first; j < last; j += kWidth, target += panel_stride) {
+        CopyPanelRow<kWidth>(source + j, last - j, target);
+      }
+    }
+  }
+}
+
+/// Rounds `size` floats in place to bf16 values.
+inline void RoundAllToBf16(float* data, int64_t size) {
+  ForEachVector(size, [&](auto d, int64_t i) HWY_ATTR { hn::StoreU(RoundToBf16(d, hn::LoadU(d, data + i)), d, data + i); });
+}
+
+}  // namespace incontext::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
