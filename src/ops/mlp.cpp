@@ -1,5 +1,7 @@
 #include "ops/mlp.h"
 
+#include <torch/csrc/autograd/graph_task.h>
+
 #include "base/error.h"
 #include "ops/linear.h"
 #include "ops/product.h"
@@ -59,8 +61,12 @@ class MlpFunction : public torch::autograd::Function<MlpFunction> {
     const auto precision =
         context->saved_data["bf16"].toBool() ? kernels::Precision::bf16 : kernels::Precision::f32;
     Tensor hidden = context->saved_data["preactivation"].toTensor();
-    base::check(hidden.defined(), "[mlp] the graph was already back-propagated once and is used up");
-    context->saved_data["preactivation"] = Tensor();
+    base::check(hidden.defined(), "[mlp] the graph was already back-propagated once, without retain_graph");
+    if (torch::autograd::get_current_graph_task_keep_graph()) {
+      hidden = hidden.clone();
+    } else {
+      context->saved_data["preactivation"] = Tensor();
+    }
 
     const Tensor dy = product::as_rows(gradients[0]);
     // One epilogue turns dy·W into the gradient before the activation, and the saved buffer into its value.

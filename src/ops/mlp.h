@@ -14,8 +14,7 @@ struct MlpWeights {
 
 /// residual + down·act(up·x + up_bias) + down_bias, or residual + down·(silu(gate·x) * (up·x)) when gated.
 /// x and residual [..., width]. `activation` is not used when gated. GELU is the tanh form (Hendrycks & Gimpel 2016).
-/// The kernel path keeps one [rows, hidden] buffer for the backward pass and consumes it there: a graph can be
-/// back-propagated once.
+/// The kernel path keeps one [rows, hidden] buffer, which the backward pass turns into the hidden values in place.
 torch::Tensor mlp(const Settings& settings, const torch::Tensor& x, const MlpWeights& weights,
                   kernels::Activation activation, const torch::Tensor& residual);
 

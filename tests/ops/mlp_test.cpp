@@ -1,0 +1,58 @@
+#include "ops/mlp.h"
+
+#include <gtest/gtest.h>
+
+#include "ops/agreement.h"
+#include "support/gradient_check.h"
+
+namespace incontext::ops {
+namespace {
+
+using kernels::Activation;
+using testing::draw;
+using torch::Tensor;
+
+const std::vector<Tensor> kInputs = {draw({2, 5, 6}, "x"),      draw({11, 6}, "up"),  draw({11}, "up_bias"),
+                                     draw({6, 11}, "down"),     draw({6}, "down_bias"), draw({2, 5, 6}, "residual"),
+                                     draw({11, 6}, "gate")};
+
+Tensor plain(const Settings& settings, const std::vector<Tensor>& in, Activation activation) {
+  return mlp(settings, in[0], {.up = in[1], .up_bias = in[2], .down = in[3], .down_bias = in[4]}, activation, in[5]);
+}
+
+Tensor gated(const Settings& settings, const std::vector<Tensor>& in) {
+  return mlp(settings, in[0], {.up = in[1], .down = in[3], .gate = in[6]}, Activation::none, in[5]);
+}
+
+TEST(Mlp, AgreesWithLibtorchInDouble) {
+  for (const Activation activation : {Activation::none, Activation::relu, Activation::gelu_tanh}) {
+    SCOPED_TRACE(static_cast<int>(activation));
+    testing::expect_agreement(
+        [&](const Settings& settings, const std::vector<Tensor>& in) { return plain(settings, in, activation); },
+        kInputs, testing::accumulated(testing::kEpsilonF32, 64, 100));
+  }
+  testing::expect_agreement(gated, kInputs, testing::accumulated(testing::kEpsilonF32, 64, 100));
+}
+
+TEST(Mlp, GradientsByCentralDifferences) {
+  const std::vector<Tensor> inputs = {draw({2, 3}, "x"),    draw({4, 3}, "up"), draw({4}, "up_bias"),
+                                      draw({3, 4}, "down"), draw({3}, "db"),    draw({2, 3}, "residual"),
+                                      draw({4, 3}, "gate")};
+  EXPECT_GRADIENTS([](const std::vector<Tensor>& in) { return plain({}, in, Activation::gelu_tanh); }, inputs,
+                   testing::float_gradients({.absolute = 1e-2, .relative = 1e-2}));
+  EXPECT_GRADIENTS([](const std::vector<Tensor>& in) { return gated({}, in); }, inputs,
+                   testing::float_gradients({.absolute = 1e-2, .relative = 1e-2}));
+}
+
+TEST(Mlp, RetainedGraphGivesTheSameGradientTwice) {
+  Tensor x = kInputs[0].clone().set_requires_grad(true);
+  std::vector<Tensor> in = kInputs;
+  in[0] = x;
+  const Tensor loss = plain({}, in, Activation::gelu_tanh).square().sum();
+  const Tensor first = torch::autograd::grad({loss}, {x}, {}, /*retain_graph=*/true)[0];
+  const Tensor second = torch::autograd::grad({loss}, {x})[0];
+  EXPECT_TENSORS_CLOSE(second, first, testing::exact());
+}
+
+}  // namespace
+}  // namespace incontext::ops
