@@ -77,16 +77,17 @@ std::string script_of(const Plot& plot) {
   std::string script = fmt::format(
       "set encoding utf8\nset terminal svg size {},{} noenhanced font 'sans-serif,13' linewidth 1\n"
       "set key outside right top Left reverse samplen 2.5 spacing 1.25\nset border 3\nset tics nomirror\n"
-      "set grid linewidth 0.6\nset xlabel {}\nset ylabel {}\n",
+      "set grid linewidth 0.6\nset autoscale xfixmax\nset tmargin 2\nset xlabel {}\nset ylabel {}\n",
       kWidth, kHeight, quoted(plot.x.label), quoted(plot.y.label));
   if (plot.x.logarithmic) script += "set logscale x\n";
   if (plot.y.logarithmic) script += "set logscale y\nset format y '%g'\n";
   if (plot.x.maximum != 0) script += fmt::format("set xrange [:{}]\n", plot.x.maximum);
   if (plot.y.maximum != 0) script += fmt::format("set yrange [:{}]\n", plot.y.maximum);
   for (const Marker& marker : plot.markers) {
-    script += fmt::format("set arrow from {0}, graph 0 to {0}, graph 1 nohead dashtype 3 linecolor rgb '#8A8A8A'\n",
-                          marker.x);
-    script += fmt::format("set label {} at {}, graph 1.04 center\n", quoted(marker.label), marker.x);
+    script += fmt::format(
+        "set arrow from {0}, graph 0 to {0}, graph 1 nohead dashtype 2 linewidth 1.5 linecolor rgb '#8A8A8A'\n",
+        marker.x);
+    script += fmt::format("set label {} at {}, graph 1.05 center\n", quoted(marker.label), marker.x);
   }
   std::vector<std::string> bands, lines;
   for (size_t i = 0; i < plot.curves.size(); ++i) {
