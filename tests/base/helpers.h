@@ -48,5 +48,7 @@ class TemporaryDirectory {
 
 }  // namespace incontext::testing
 
-/// Expects that a text holds a part, and shows the text if it does not.
-#define EXPECT_CONTAINS(text, part) EXPECT_PRED2(::incontext::testing::contains, text, part)
+/// Expects that a text holds a part, and shows the start of the text if it does not.
+#define EXPECT_CONTAINS(text, part)                       \
+  EXPECT_TRUE(::incontext::testing::contains(text, part)) \
+      << "expected '" << (part) << "' in: " << std::string(text).substr(0, 1500)

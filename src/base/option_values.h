@@ -1,0 +1,91 @@
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "base/config_node.h"
+#include "base/error.h"
+
+// What a field of an option struct may be and hold (see options.h).
+
+namespace incontext::base {
+
+/// What a field may hold, checked when it is read, so that the message can name the line.
+struct Allowed {
+  double minimum = -std::numeric_limits<double>::infinity();
+  double maximum = std::numeric_limits<double>::infinity();
+  bool minimum_excluded = false;
+  std::vector<std::string> choices;
+};
+
+inline Allowed anything() { return {}; }
+inline Allowed at_least(double minimum) { return {.minimum = minimum, .choices = {}}; }
+inline Allowed between(double minimum, double maximum) {
+  return {.minimum = minimum, .maximum = maximum, .choices = {}};
+}
+inline Allowed positive() { return {.minimum = 0, .minimum_excluded = true, .choices = {}}; }
+inline Allowed one_of(std::vector<std::string> choices) { return {.choices = std::move(choices)}; }
+
+namespace detail {
+
+template <class T>
+struct is_vector : std::false_type {};
+template <class T>
+struct is_vector<std::vector<T>> : std::true_type {};
+template <class T>
+struct is_optional : std::false_type {};
+template <class T>
+struct is_optional<std::optional<T>> : std::true_type {};
+
+/// Reads one scalar; `name` is the dotted name for messages.
+void read_scalar(const ConfigNode& node, const std::string& name, const Allowed& allowed, bool& value);
+void read_scalar(const ConfigNode& node, const std::string& name, const Allowed& allowed, int64_t& value);
+void read_scalar(const ConfigNode& node, const std::string& name, const Allowed& allowed, uint64_t& value);
+void read_scalar(const ConfigNode& node, const std::string& name, const Allowed& allowed, double& value);
+void read_scalar(const ConfigNode& node, const std::string& name, const Allowed& allowed, std::string& value);
+
+template <class T>
+void read_value(const ConfigNode& node, const std::string& name, const Allowed& allowed, T& value) {
+  if constexpr (is_optional<T>::value) {
+    if (node.kind == ConfigNode::Kind::null) {
+      value.reset();
+    } else {
+      typename T::value_type inner{};
+      read_value(node, name, allowed, inner);
+      value = std::move(inner);
+    }
+  } else if constexpr (is_vector<T>::value) {
+    check(node.kind == ConfigNode::Kind::sequence, "{}: {}: expected a list such as [1, 2], got {}", node.where, name,
+          node.kind == ConfigNode::Kind::scalar ? "'" + node.scalar + "'" : "something else");
+    value.clear();
+    for (const ConfigNode& item : node.items) {
+      typename T::value_type element{};
+      read_value(item, fmt::format("{}[{}]", name, value.size()), allowed, element);
+      value.push_back(std::move(element));
+    }
+  } else {
+    read_scalar(node, name, allowed, value);
+  }
+}
+
+template <class T>
+Json json_of(const T& value) {
+  if constexpr (is_optional<T>::value) {
+    return value ? json_of(*value) : Json(nullptr);
+  } else if constexpr (is_vector<T>::value) {
+    Json array = Json::array();
+    for (const auto& item : value) array.push_back(json_of(item));
+    return array;
+  } else {
+    return Json(value);
+  }
+}
+
+}  // namespace detail
+
+}  // namespace incontext::base

@@ -1,0 +1,196 @@
+#include "report/summary.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/csv.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "report/series.h"
+
+namespace incontext::report {
+namespace {
+
+namespace fs = std::filesystem;
+using base::Record;
+
+const std::vector<std::string> kErrorKeys = {"run", "task", "prompt", "dims", "predictor", "loops"};
+
+std::string value_with_range(const Point& point) {
+  if (!(point.low < point.high)) return format_number(point.y);
+  return fmt::format("{} ({} to {})", format_number(point.y), format_number(point.low), format_number(point.high));
+}
+
+std::string value_at(const Curve& curve, double x) {
+  for (const Point& point : curve.points) {
+    if (point.x == x) return value_with_range(point);
+  }
+  return "-";
+}
+
+// Moves the columns among `candidates` that hold one value everywhere from the table into its title.
+void lift_constant_columns(Table& table, const std::set<std::string>& candidates) {
+  std::vector<std::string> lifted;
+  for (size_t column = table.columns.size(); column-- > 0;) {
+    const std::string value = table.rows.empty() ? "" : table.rows[0][column];
+    const bool constant =
+        std::all_of(table.rows.begin(), table.rows.end(), [&](const auto& row) { return row[column] == value; });
+    if (!constant || candidates.count(table.columns[column]) == 0) continue;
+    if (!value.empty()) lifted.insert(lifted.begin(), table.columns[column] + " " + value);
+    for (auto& row : table.rows) row.erase(row.begin() + static_cast<std::ptrdiff_t>(column));
+    table.columns.erase(table.columns.begin() + static_cast<std::ptrdiff_t>(column));
+    table.alignment.erase(table.alignment.begin() + static_cast<std::ptrdiff_t>(column));
+  }
+  if (!lifted.empty()) table.title += " (" + fmt::format("{}", fmt::join(lifted, ", ")) + ")";
+}
+
+std::string unit_of(const std::vector<Record>& records, const std::string& what) {
+  for (const Record& record : records) {
+    if (record.what == what && !record.unit.empty()) return record.unit;
+  }
+  return "";
+}
+
+void require_records(const std::vector<RunRecords>& runs) {
+  base::check(!runs.empty(), "report: expected at least one run");
+  for (const RunRecords& run : runs) {
+    base::check(!run.records.empty(), "report: run '{}' holds no records; expected lines in its records.jsonl",
+                run.name);
+  }
+}
+
+}  // namespace
+
+RunRecords read_run(const fs::path& directory) {
+  std::error_code unreadable;
+  base::check(fs::is_directory(directory, unreadable), "report: {}: expected a run directory", directory.string());
+  base::check(fs::exists(directory / "records.jsonl", unreadable),
+              "report: {}: expected a file records.jsonl, which training and evaluation write", directory.string());
+  RunRecords run;
+  const fs::path clean = fs::absolute(directory).lexically_normal();
+  run.name = clean.has_filename() ? clean.filename().string() : clean.parent_path().filename().string();
+  run.records = base::read_records(directory / "records.jsonl");
+  if (fs::exists(directory / "config.yaml", unreadable)) run.config_yaml = base::read_file(directory / "config.yaml");
+  return run;
+}
+
+std::vector<Record> merge_runs(const std::vector<RunRecords>& runs) {
+  require_records(runs);
+  std::vector<Record> all;
+  for (const RunRecords& run : runs) {
+    for (Record record : run.records) {
+      if (!record.setting.contains("run")) record.setting["run"] = run.name;
+      all.push_back(std::move(record));
+    }
+  }
+  std::vector<Record> errors, others;
+  for (Record& record : last_of_each(all)) {
+    (record.what.starts_with("squared_error") ? errors : others).push_back(std::move(record));
+  }
+  std::vector<Record> merged = highest_of_each(errors, "step");
+  merged.insert(merged.end(), others.begin(), others.end());
+  return merged;
+}
+
+Table error_table(const std::vector<Record>& merged) {
+  Table table;
+  table.title = "Squared error";
+  const std::string unit = unit_of(merged, "squared_error");
+  if (!unit.empty()) table.title += ", " + unit;
+  table.columns = {"run", "task", "prompt", "dims", "predictor", "loops", "d examples", "2d examples", "last", "at"};
+  table.alignment.assign(table.columns.size(), Align::right);
+  for (const size_t text_column : {0U, 1U, 2U, 4U}) table.alignment[text_column] = Align::left;
+  for (const Curve& curve : collect(merged, {.what = "squared_error", .x = "examples", .curve_by = kErrorKeys})) {
+    std::vector<std::string> row = curve.keys;
+    row[4] = spaced(row[4]);
+    const double dims = row[3].empty() ? 0 : std::atof(row[3].c_str());
+    for (const double multiple : {1.0, 2.0}) row.push_back(dims > 0 ? value_at(curve, multiple * dims) : "-");
+    row.push_back(value_with_range(curve.points.back()));
+    row.push_back(fmt::format("{}", curve.points.back().x));
+    table.rows.push_back(std::move(row));
+  }
+  lift_constant_columns(table, {"task", "prompt", "dims", "loops", "at"});
+  return table;
+}
+
+Table speed_table(const std::vector<Record>& merged) {
+  Table table;
+  table.title = "Training speed";
+  table.columns = {"run", "model", "quantity", "value", "unit"};
+  table.alignment = {Align::left, Align::left, Align::left, Align::right, Align::left};
+  for (const Record& record : merged) {
+    if (record.what != "steps_per_second" && record.what != "peer_steps_per_second" && record.what != "ratio") continue;
+    const Point point{.y = record.value, .low = record.low, .high = record.high, .count = 1};
+    table.rows.push_back({setting_text(record, "run"), setting_text(record, "model"), spaced(record.what),
+                          value_with_range(point), record.unit});
+  }
+  return table;
+}
+
+Table training_table(const std::vector<Record>& merged) {
+  Table table;
+  table.title = "Training";
+  table.columns = {"run", "last step", "final training loss"};
+  table.alignment = {Align::left, Align::right, Align::right};
+  for (const Curve& curve : collect(merged, {.what = "training_loss", .x = "step", .curve_by = {"run"}})) {
+    const Point& last = curve.points.back();
+    table.rows.push_back({curve.keys[0], fmt::format("{}", last.x), format_number(last.y)});
+  }
+  return table;
+}
+
+std::vector<Table> summary_tables(const std::vector<RunRecords>& runs) {
+  const std::vector<Record> merged = merge_runs(runs);
+  std::vector<Table> tables;
+  for (Table& table : std::vector<Table>{error_table(merged), training_table(merged), speed_table(merged)}) {
+    if (!table.rows.empty()) tables.push_back(std::move(table));
+  }
+  std::vector<std::string> names;
+  for (const RunRecords& run : runs) names.push_back(run.name);
+  base::check(!tables.empty(), "report: expected records of errors, training losses or speeds in {}, got none",
+              base::enumerate_names(names));
+  return tables;
+}
+
+std::string terminal_summary(const std::vector<RunRecords>& runs, size_t width) {
+  std::string out;
+  for (const Table& table : summary_tables(runs)) out += (out.empty() ? "" : "\n") + to_terminal(table, width);
+  return out;
+}
+
+std::string markdown_summary(const std::vector<RunRecords>& runs) {
+  std::string out;
+  for (const Table& table : summary_tables(runs)) out += (out.empty() ? "" : "\n") + to_markdown(table);
+  return out;
+}
+
+std::string csv_summary(const std::vector<RunRecords>& runs) {
+  const std::vector<Record> merged = merge_runs(runs);
+  Table table;
+  table.columns = {"what",  "run",      "task",  "prompt", "dims", "predictor",
+                   "loops", "examples", "value", "low",    "high", "records"};
+  std::vector<std::string> keys = kErrorKeys;
+  const auto add = [&](const std::string& what, const std::string& x, size_t x_column) {
+    for (const Curve& curve : collect(merged, {.what = what, .x = x, .curve_by = keys})) {
+      for (const Point& point : curve.points) {
+        std::vector<std::string> row = {what};
+        row.insert(row.end(), curve.keys.begin(), curve.keys.end());
+        row.resize(8);
+        row[x_column] = fmt::format("{}", point.x);
+        for (const double value : {point.y, point.low, point.high}) row.push_back(fmt::format("{}", value));
+        row.push_back(fmt::format("{}", point.count));
+        table.rows.push_back(std::move(row));
+      }
+    }
+  };
+  add("squared_error", "examples", 7);
+  keys.back() = "examples";  // for errors by loop the two change places
+  const size_t first = table.rows.size();
+  add("squared_error_by_loop", "loops", 7);
+  for (size_t row = first; row < table.rows.size(); ++row) std::swap(table.rows[row][6], table.rows[row][7]);
+  base::check(!table.rows.empty(), "report: expected records of errors, got none");
+  return to_csv(table);
+}
+
+}  // namespace incontext::report

@@ -1,0 +1,102 @@
+#include "report/table.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/csv.h"
+#include "base/error.h"
+#include "base/text.h"
+
+namespace incontext::report {
+namespace {
+
+constexpr size_t kGap = 2;
+constexpr size_t kNarrowestColumn = 6;
+
+void check_shape(const Table& table) {
+  for (const auto& row : table.rows) {
+    base::check(row.size() == table.columns.size(), "table '{}': expected {} cells in every row, got {}", table.title,
+                table.columns.size(), row.size());
+  }
+}
+
+std::vector<size_t> column_widths(const Table& table, size_t width) {
+  std::vector<size_t> widths;
+  size_t total = 0;
+  for (size_t column = 0; column < table.columns.size(); ++column) {
+    size_t widest = base::display_width(table.columns[column]);
+    for (const auto& row : table.rows) widest = std::max(widest, base::display_width(row[column]));
+    widths.push_back(widest);
+    total += widest + (column > 0 ? kGap : 0);
+  }
+  while (total > width) {
+    const auto widest = std::max_element(widths.begin(), widths.end());
+    if (*widest <= kNarrowestColumn) break;
+    --*widest;
+    --total;
+  }
+  return widths;
+}
+
+std::string terminal_line(const Table& table, const std::vector<std::string>& cells, const std::vector<size_t>& widths,
+                          size_t width) {
+  std::string line;
+  for (size_t column = 0; column < cells.size(); ++column) {
+    const std::string cell = base::clip(base::printable(cells[column]), widths[column]);
+    const std::string padding(widths[column] - base::display_width(cell), ' ');
+    if (column > 0) line += std::string(kGap, ' ');
+    line += table.align_of(column) == Align::right ? padding + cell : cell + padding;
+  }
+  line.erase(line.find_last_not_of(' ') + 1);
+  return base::clip(line, width) + "\n";
+}
+
+std::string markdown_line(const std::vector<std::string>& cells) {
+  std::string line = "|";
+  for (const std::string& cell : cells) {
+    line += ' ';
+    for (const char c : base::printable(cell)) line += c == '|' ? "\\|" : std::string(1, c);
+    line += " |";
+  }
+  return line + "\n";
+}
+
+}  // namespace
+
+std::string to_terminal(const Table& table, size_t width) {
+  check_shape(table);
+  const std::vector<size_t> widths = column_widths(table, width);
+  std::string out;
+  if (!table.title.empty()) out += base::clip(base::printable(table.title), width) + "\n";
+  out += terminal_line(table, table.columns, widths, width);
+  std::vector<std::string> rules;
+  for (const size_t column : widths) rules.emplace_back(column, '-');
+  out += terminal_line(table, rules, widths, width);
+  for (const auto& row : table.rows) out += terminal_line(table, row, widths, width);
+  return out;
+}
+
+std::string to_markdown(const Table& table) {
+  check_shape(table);
+  std::string out;
+  if (!table.title.empty()) out += "**" + base::printable(table.title) + "**\n\n";
+  out += markdown_line(table.columns);
+  std::vector<std::string> rules;
+  for (size_t column = 0; column < table.columns.size(); ++column) {
+    rules.emplace_back(table.align_of(column) == Align::right ? "---:" : "---");
+  }
+  out += markdown_line(rules);
+  for (const auto& row : table.rows) out += markdown_line(row);
+  return out;
+}
+
+std::string to_csv(const Table& table) {
+  check_shape(table);
+  std::string out = base::csv_line(table.columns);
+  for (const auto& row : table.rows) out += base::csv_line(row);
+  return out;
+}
+
+std::string format_number(double value) { return fmt::format("{:.3g}", value); }
+
+}  // namespace incontext::report
