@@ -83,9 +83,9 @@ std::vector<Case> framing_cases() {
       {"nested lists", framed(nested), "nests deeper"},
       {"nested objects", framed(objects), "nests deeper"},
       {"the same tensor twice",
-       framed(
-           R"({"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
-           "x"),
+       framed(R"({"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+              R"("x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
+              "x"),
        "has the key \"x\" twice"},
       {"the same name escaped", framed(R"({"x":1,"\u0078":2})"), "has the key \"x\" twice"},
       {"the same metadata twice", framed(R"({"__metadata__":{"a":"1","a":"2"}})"), "has the key \"a\" twice"},

@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "base/config_node.h"
 #include "base/error.h"
 #include "support/temporary_directory.h"
 #include "support/tensor_close.h"
@@ -64,6 +65,17 @@ TEST(Safetensors, ReadsAFileOfAnotherWriter) {
   EXPECT_TENSORS_CLOSE(file.tensor("a"), torch::tensor({1.0f, -2.0f, 3.5f, 0.0f, 5.0f, 6.0f}).reshape({2, 3}), exact());
   EXPECT_EQ(file.tensor("b").item<int16_t>(), -7);
   EXPECT_EQ(file.metadata().at("format"), "np");
+}
+
+TEST(Safetensors, ReadsWhatPythonWrote) {
+  const SafetensorsFile file(INCONTEXT_SOURCE_DIR "/tests/golden/decoder_gpt2.safetensors");
+  const base::Json config = base::Json::parse(file.metadata().at("config"));
+  EXPECT_EQ(file.info("position.weight").shape,
+            (std::vector<int64_t>{2 * config["points"].get<int64_t>(), config["width"].get<int64_t>()}));
+  // The loss is the mean squared difference of two tensors of the file: their bytes are where they should be.
+  const torch::Tensor loss = (file.tensor("predictions") - file.tensor("ys")).square().mean();
+  EXPECT_TENSORS_CLOSE(loss, file.tensor("loss"), testing::accumulated(testing::kEpsilonF32, 10, 2.0));
+  EXPECT_TENSORS_CLOSE(file.copy("adam_losses")[0], file.tensor("loss"), exact());
 }
 
 TEST(Safetensors, ReadsAFileWithoutTensors) {
