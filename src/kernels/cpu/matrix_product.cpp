@@ -56,7 +56,7 @@ Plan make_plan(const MatrixProduct& p, Precision precision, int threads) {
     const int64_t blocks = ceil_divide(p.rows, kRowBlock) * ceil_divide(p.columns, kColumnBlock);
     plan.chunks = std::min(ceil_divide(p.depth, kDepthBlock), ceil_divide(kChunkTarget, blocks));
   }
-  plan.depth_chunk = ceil_divide(p.depth, plan.chunks);
+  plan.depth_chunk = std::max<int64_t>(1, ceil_divide(p.depth, plan.chunks));
   plan.chunks = p.depth == 0 ? 1 : ceil_divide(p.depth, plan.depth_chunk);
   // A residual that lies in C would be overwritten by the first of several passes.
   const int64_t passes = residual_is_read_first(p) ? 1 : std::max<int64_t>(1, ceil_divide(plan.depth_chunk, kDepthBlock));
