@@ -35,13 +35,13 @@ Tensor fallback(const Settings& settings, const Tensor& x, const Tensor& weight,
 
 class LinearFunction : public torch::autograd::Function<LinearFunction> {
  public:
-  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                        const Tensor& residual, bool bf16) {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
+                        const OptionalTensor& residual, bool bf16) {
     const auto precision = bf16 ? kernels::Precision::bf16 : kernels::Precision::f32;
     std::vector<int64_t> shape = x.sizes().vec();
     shape.back() = weight.size(0);
     const Tensor rows = product::as_rows(x);
-    const Tensor residual_rows = residual.defined() ? product::as_rows(residual) : residual;
+    const Tensor residual_rows = present(residual) ? product::as_rows(*residual) : Tensor();
     Tensor y = torch::empty({rows.size(0), weight.size(0)}, x.options());
     product::forward(rows, weight,
                      {.bias = product::data_or_null(bias), .residual = product::data_or_null(residual_rows)}, y,
@@ -49,6 +49,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     context->save_for_backward({rows, weight});
     context->saved_data["shape"] = x.sizes().vec();
     context->saved_data["bf16"] = bf16;
+    context->saved_data["wanted"] = wanted_gradients({x, weight, bias, residual});
     return y.view(shape);
   }
 
@@ -59,13 +60,14 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     const auto precision =
         context->saved_data["bf16"].toBool() ? kernels::Precision::bf16 : kernels::Precision::f32;
     const Tensor dy = product::as_rows(gradients[0]);
+    const auto wanted = context->saved_data["wanted"].toBoolList();
     Tensor dx, dweight, dbias, dresidual;
-    if (context->needs_input_grad(0)) {
+    if (wanted[0]) {
       dx = product::input_gradient(dy, weight, {}, precision).view(context->saved_data["shape"].toIntVector());
     }
-    if (context->needs_input_grad(1)) dweight = product::weight_gradient(dy, x, precision);
-    if (context->needs_input_grad(2)) dbias = product::bias_gradient(dy);
-    if (context->needs_input_grad(3)) dresidual = gradients[0];
+    if (wanted[1]) dweight = product::weight_gradient(dy, x, precision);
+    if (wanted[2]) dbias = product::bias_gradient(dy);
+    if (wanted[3]) dresidual = gradients[0];
     return {dx, dweight, dbias, dresidual, Tensor()};
   }
 };
@@ -76,7 +78,7 @@ Tensor linear(const Settings& settings, const Tensor& x, const Tensor& weight, c
               const Tensor& residual) {
   check_arguments(x, weight, bias, residual);
   if (!use_kernels(settings, x)) return fallback(settings, x, weight, bias, residual);
-  return LinearFunction::apply(x, weight, bias, residual, settings.precision == kernels::Precision::bf16);
+  return LinearFunction::apply(x, weight, OptionalTensor(bias), OptionalTensor(residual), settings.precision == kernels::Precision::bf16);
 }
 
 }  // namespace incontext::ops

@@ -26,9 +26,9 @@ Tensor activate(const Tensor& x, Activation activation) {
 
 class MlpFunction : public torch::autograd::Function<MlpFunction> {
  public:
-  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& up, const Tensor& up_bias,
-                        const Tensor& down, const Tensor& down_bias, const Tensor& residual, int64_t activation,
-                        bool bf16) {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& up, const OptionalTensor& up_bias,
+                        const Tensor& down, const OptionalTensor& down_bias, const Tensor& residual,
+                        int64_t activation, bool bf16) {
     const auto precision = bf16 ? kernels::Precision::bf16 : kernels::Precision::f32;
     const Tensor rows = product::as_rows(x);
     const Tensor residual_rows = product::as_rows(residual);
@@ -50,6 +50,7 @@ class MlpFunction : public torch::autograd::Function<MlpFunction> {
     context->saved_data["shape"] = x.sizes().vec();
     context->saved_data["activation"] = activation;
     context->saved_data["bf16"] = bf16;
+    context->saved_data["wanted"] = wanted_gradients({x, up, up_bias, down, down_bias, residual});
     return y.view(residual.sizes());
   }
 
@@ -76,16 +77,17 @@ class MlpFunction : public torch::autograd::Function<MlpFunction> {
                                  .preactivation = hidden.data_ptr<float>(),
                                  .activation_gradient = true},
                                 precision);
+    const auto wanted = context->saved_data["wanted"].toBoolList();
     Tensor dx, dup, dup_bias, ddown, ddown_bias, dresidual;
-    if (context->needs_input_grad(3)) ddown = product::weight_gradient(dy, hidden, precision);
-    if (context->needs_input_grad(4)) ddown_bias = product::bias_gradient(dy);
+    if (wanted[3]) ddown = product::weight_gradient(dy, hidden, precision);
+    if (wanted[4]) ddown_bias = product::bias_gradient(dy);
     hidden = Tensor();
-    if (context->needs_input_grad(0)) {
+    if (wanted[0]) {
       dx = product::input_gradient(dhidden, up, {}, precision).view(context->saved_data["shape"].toIntVector());
     }
-    if (context->needs_input_grad(1)) dup = product::weight_gradient(dhidden, x, precision);
-    if (context->needs_input_grad(2)) dup_bias = product::bias_gradient(dhidden);
-    if (context->needs_input_grad(5)) dresidual = gradients[0];
+    if (wanted[1]) dup = product::weight_gradient(dhidden, x, precision);
+    if (wanted[2]) dup_bias = product::bias_gradient(dhidden);
+    if (wanted[5]) dresidual = gradients[0];
     return {dx, dup, dup_bias, ddown, ddown_bias, dresidual, Tensor(), Tensor()};
   }
 };
@@ -107,7 +109,8 @@ Tensor mlp(const Settings& settings, const Tensor& x, const MlpWeights& weights,
     const Tensor hidden = activate(linear(settings, x, weights.up, weights.up_bias), activation);
     return linear(settings, hidden, weights.down, weights.down_bias, residual);
   }
-  return MlpFunction::apply(x, weights.up, weights.up_bias, weights.down, weights.down_bias, residual,
+  return MlpFunction::apply(x, weights.up, OptionalTensor(weights.up_bias), weights.down,
+                            OptionalTensor(weights.down_bias), residual,
                             static_cast<int64_t>(activation), settings.precision == kernels::Precision::bf16);
 }
 

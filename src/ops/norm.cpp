@@ -20,8 +20,8 @@ Tensor fallback(NormKind kind, const Tensor& x, const Tensor& gamma, const Tenso
 
 class NormFunction : public torch::autograd::Function<NormFunction> {
  public:
-  static variable_list forward(AutogradContext* context, const Tensor& x, const Tensor& gamma, const Tensor& beta,
-                               int64_t kind, double epsilon) {
+  static variable_list forward(AutogradContext* context, const Tensor& x, const Tensor& gamma,
+                               const OptionalTensor& beta, int64_t kind, double epsilon) {
     const Tensor rows = product::as_rows(x);
     Tensor y = torch::empty_like(rows);
     Tensor mean = torch::empty({rows.size(0)}, x.options());
@@ -39,6 +39,7 @@ class NormFunction : public torch::autograd::Function<NormFunction> {
                           tensor::kernel_pool());
     context->save_for_backward({rows, gamma, mean, rstd});
     context->saved_data["kind"] = kind;
+    context->saved_data["has_beta"] = present(beta);
     context->saved_data["shape"] = x.sizes().vec();
     return {y.view(x.sizes()), x};
   }
@@ -52,7 +53,7 @@ class NormFunction : public torch::autograd::Function<NormFunction> {
     const Tensor residual = gradients[1].defined() ? product::as_rows(gradients[1]) : Tensor();
     Tensor dx = torch::empty_like(x);
     Tensor dgamma = torch::empty_like(saved[1]);
-    Tensor dbeta = context->needs_input_grad(2) ? torch::empty_like(saved[1]) : Tensor();
+    Tensor dbeta = context->saved_data["has_beta"].toBool() ? torch::empty_like(saved[1]) : Tensor();
     kernels::norm_backward({.kind = static_cast<NormKind>(context->saved_data["kind"].toInt()),
                             .rows = x.size(0),
                             .width = x.size(1),
@@ -77,7 +78,7 @@ Normed norm(const Settings& settings, NormKind kind, const Tensor& x, const Tens
   base::check(gamma.dim() == 1 && gamma.size(0) == x.size(-1), "[norm] expected gamma [{}], got {}", x.size(-1),
               fmt::join(gamma.sizes(), "x"));
   if (!use_kernels(settings, x)) return {fallback(kind, x, gamma, beta, epsilon), x};
-  const variable_list outputs = NormFunction::apply(x, gamma, beta, static_cast<int64_t>(kind), epsilon);
+  const variable_list outputs = NormFunction::apply(x, gamma, OptionalTensor(beta), static_cast<int64_t>(kind), epsilon);
   return {outputs[0], outputs[1]};
 }
 

@@ -62,8 +62,8 @@ torch::Tensor bias_gradient(const torch::Tensor& dy) {
 
 torch::Tensor as_rows(const torch::Tensor& x) { return x.reshape({-1, x.size(-1)}).contiguous(); }
 
-const float* data_or_null(const torch::Tensor& tensor) {
-  return tensor.defined() ? tensor.data_ptr<float>() : nullptr;
+const float* data_or_null(const OptionalTensor& tensor) {
+  return present(tensor) ? tensor->data_ptr<float>() : nullptr;
 }
 
 }  // namespace incontext::ops::product

@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "kernels/matrix_product.h"
+#include "ops/optional_tensor.h"
 
 // The three products of a linear layer y = x·Wᵀ on tensors of rows, shared by the operations that contain one.
 // Inputs are contiguous fp32 CPU tensors; x [rows, in], dy [rows, out], weight [out, in].
@@ -26,7 +27,7 @@ torch::Tensor bias_gradient(const torch::Tensor& dy);
 /// Views [..., width] as [rows, width], contiguous.
 torch::Tensor as_rows(const torch::Tensor& x);
 
-/// Pointer to a tensor's data, or null when it is undefined.
-const float* data_or_null(const torch::Tensor& tensor);
+/// Pointer to a tensor's data, or null when there is none.
+const float* data_or_null(const OptionalTensor& tensor);
 
 }  // namespace incontext::ops::product
