@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "base/error.h"
+#include "kernels/cpu/bf16_tiles.h"
 #include "kernels/inputs.h"
 #include "support/close.h"
 
@@ -28,10 +29,10 @@ struct Case {
 };
 
 std::string describe(const Case& c) {
-  return fmt::format("{}x{}x{} ta {} tb {} accumulate {} bias {} residual {} pre {} act {} gradient {} bf16 {} padding {}",
-                     c.rows, c.columns, c.depth, c.transpose_a, c.transpose_b, c.accumulate, c.bias, c.residual,
-                     c.preactivation, static_cast<int>(c.activation), c.gradient, c.precision == Precision::bf16,
-                     c.padding);
+  return fmt::format(
+      "{}x{}x{} ta {} tb {} accumulate {} bias {} residual {} pre {} act {} gradient {} bf16 {} padding {}", c.rows,
+      c.columns, c.depth, c.transpose_a, c.transpose_b, c.accumulate, c.bias, c.residual, c.preactivation,
+      static_cast<int>(c.activation), c.gradient, c.precision == Precision::bf16, c.padding);
 }
 
 /// The tensors of one case; copies of it start from the same values.
@@ -67,17 +68,24 @@ struct Problem {
   }
 };
 
-void expect_matches_reference(const Case& k, std::mt19937& random, base::ThreadPool& pool) {
+void expect_matches_reference(const Case& k, std::mt19937& random, base::ThreadPool& pool, TileStrip strip = nullptr) {
   SCOPED_TRACE(describe(k));
   Problem fast(k, random);
   Problem slow = fast;
-  matrix_product(fast.arguments(k), k.precision, pool);
+  if (strip == nullptr) {
+    matrix_product(fast.arguments(k), k.precision, pool);
+  } else {
+    matrix_product_on_tiles(fast.arguments(k), strip, pool);
+  }
   ref::matrix_product(slow.arguments(k), k.precision);
   const bool exactly = k.integers && k.activation != Activation::gelu_tanh;
-  const Tolerance tolerance =
-      exactly ? exact()
-              : Tolerance{accumulated(testing::kEpsilonF32, static_cast<std::size_t>(k.depth) + 3,
-                                      static_cast<double>(k.depth) / 4 + 3).absolute + 2e-6, 4e-7};
+  const Tolerance tolerance = exactly
+                                  ? exact()
+                                  : Tolerance{accumulated(testing::kEpsilonF32, static_cast<std::size_t>(k.depth) + 3,
+                                                          static_cast<double>(k.depth) / 4 + 3)
+                                                      .absolute +
+                                                  2e-6,
+                                              4e-7};
   EXPECT_CLOSE(fast.c.values(), slow.c.values(), tolerance);
   EXPECT_CLOSE(fast.pre.values(), slow.pre.values(), tolerance);
   EXPECT_TRUE(fast.c.padding_is_untouched());
@@ -172,6 +180,51 @@ TEST_P(MatrixProductTest, RoundsFactorsToBf16) {
       expect_matches_reference(c, random_, pool_);
     }
   }
+}
+
+/// What surrounds the tiles of AMX, on a unit in plain C++, and on the real one where there is one.
+TEST_P(MatrixProductTest, MultipliesOnTiles) {
+  std::vector<TileStrip> strips{&multiply_tile_strip<PlainTiles>};
+  if (amx_tile_strip() != nullptr) strips.push_back(amx_tile_strip());
+  struct Shape {
+    int64_t m, n, k;
+  };
+  for (const TileStrip strip : strips) {
+    for (const Shape& s : {Shape{1, 1, 1}, Shape{5, 7, 0}, Shape{16, 16, 32}, Shape{17, 15, 31}, Shape{31, 33, 33},
+                           Shape{32, 32, 64}, Shape{33, 31, 65}, Shape{70, 100, 130}, Shape{20, 40, 2000}}) {
+      for (int bits = 0; bits < 8; ++bits) {
+        Case c{s.m, s.n, s.k};
+        c.transpose_a = (bits & 1) != 0;
+        c.transpose_b = (bits & 2) != 0;
+        c.accumulate = (bits & 4) != 0;
+        c.bias = c.residual = bits % 3 == 0;
+        c.activation = bits % 3 == 1 ? Activation::gelu_tanh : Activation::none;
+        c.preactivation = bits % 3 == 1;
+        c.precision = Precision::bf16;
+        for (const bool integers : {false, true}) {
+          c.integers = integers;
+          expect_matches_reference(c, random_, pool_, strip);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(MatrixProductTest, TilesShowNaNAndRoundToEven) {
+  // 1 + 2^-8 rounds to 1 and 1 + 3 * 2^-8 to 1 + 2^-6; the largest float rounds to infinity.
+  const float values[3] = {1.00390625F, 1.01171875F, 3.4e38F};
+  const float one = 1;
+  float out[3] = {};
+  MatrixProduct p;
+  p.rows = 3, p.columns = 1, p.depth = 1;
+  p.a = values, p.a_stride = 1, p.b = &one, p.b_stride = 1, p.c = out, p.c_stride = 1;
+  matrix_product_on_tiles(p, &multiply_tile_strip<PlainTiles>, pool_);
+  EXPECT_EQ(out[0], 1.0F);
+  EXPECT_EQ(out[1], 1.015625F);
+  EXPECT_TRUE(std::isinf(out[2]));
+  p.b = &kNaN;
+  matrix_product_on_tiles(p, &multiply_tile_strip<PlainTiles>, pool_);
+  EXPECT_TRUE(std::isnan(out[0]));
 }
 
 TEST_P(MatrixProductTest, ResidualMayBeTheResultItself) {
@@ -320,7 +373,14 @@ TEST(MatrixProductReference, RoundsToNearestEven) {
   for (const auto& [value, expected] : cases) {
     const float one = 1;
     float out = kNaN;
-    MatrixProduct p{.rows = 1, .columns = 1, .depth = 1, .a = &value, .a_stride = 1, .b = &one, .b_stride = 1, .c = &out,
+    MatrixProduct p{.rows = 1,
+                    .columns = 1,
+                    .depth = 1,
+                    .a = &value,
+                    .a_stride = 1,
+                    .b = &one,
+                    .b_stride = 1,
+                    .c = &out,
                     .c_stride = 1};
     ref::matrix_product(p, Precision::bf16);
     EXPECT_EQ(out, expected) << value;
@@ -333,7 +393,14 @@ TEST(MatrixProductReference, GeluDerivativeIsTheSlopeOfGelu) {
     const auto gelu = [](float at) {
       const float one = 1;
       float out = 0;
-      MatrixProduct p{.rows = 1, .columns = 1, .depth = 1, .a = &at, .a_stride = 1, .b = &one, .b_stride = 1, .c = &out,
+      MatrixProduct p{.rows = 1,
+                      .columns = 1,
+                      .depth = 1,
+                      .a = &at,
+                      .a_stride = 1,
+                      .b = &one,
+                      .b_stride = 1,
+                      .c = &out,
                       .c_stride = 1};
       p.epilogue.activation = Activation::gelu_tanh;
       ref::matrix_product(p, Precision::f32);
@@ -343,7 +410,14 @@ TEST(MatrixProductReference, GeluDerivativeIsTheSlopeOfGelu) {
     const float one = 1;
     float pre = x;
     float out = 0;
-    MatrixProduct p{.rows = 1, .columns = 1, .depth = 1, .a = &one, .a_stride = 1, .b = &one, .b_stride = 1, .c = &out,
+    MatrixProduct p{.rows = 1,
+                    .columns = 1,
+                    .depth = 1,
+                    .a = &one,
+                    .a_stride = 1,
+                    .b = &one,
+                    .b_stride = 1,
+                    .c = &out,
                     .c_stride = 1};
     p.epilogue = {.activation = Activation::gelu_tanh, .preactivation = &pre, .activation_gradient = true};
     ref::matrix_product(p, Precision::f32);
