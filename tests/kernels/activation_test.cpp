@@ -28,14 +28,16 @@ TEST_P(ActivationTest, SiluAndMultiplyAndItsGradient) {
     }
     Matrix dout(4, width, 2, 1);
     dout.fill(random_);
-    Matrix fast(4, width, 1, 1), slow(4, width, 1, 1), fast_gradient(4, 2 * width, 1, 1), slow_gradient(4, 2 * width, 1, 1);
+    Matrix fast(4, width, 1, 1), slow(4, width, 1, 1), fast_gradient(4, 2 * width, 1, 1),
+        slow_gradient(4, 2 * width, 1, 1);
     SiluForward forward{4, width, packed.data(), packed.data() + width, packed.stride(), fast.data(), fast.stride()};
     silu_and_multiply(forward, pool_);
     forward.out = slow.data();
     ref::silu_and_multiply(forward);
     EXPECT_CLOSE(fast.values(), slow.values(), tolerance);
-    SiluBackward backward{4, width, packed.data(), packed.data() + width, packed.stride(), dout.data(), dout.stride(),
-                          fast_gradient.data(), fast_gradient.data() + width, fast_gradient.stride()};
+    SiluBackward backward{
+        4,           width,         packed.data(),        packed.data() + width,        packed.stride(),
+        dout.data(), dout.stride(), fast_gradient.data(), fast_gradient.data() + width, fast_gradient.stride()};
     silu_and_multiply_backward(backward, pool_);
     backward.dgate = slow_gradient.data();
     backward.dup = slow_gradient.data() + width;

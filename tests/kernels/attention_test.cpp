@@ -35,16 +35,36 @@ struct Problem {
   int64_t v_column() const { return (shape.heads + shape.kv_heads) * shape.head_dim; }
 
   AttentionForward forward(bool keep = true) {
-    return {.shape = shape, .q = qkv.data(), .k = qkv.data() + k_column(), .v = qkv.data() + v_column(),
-            .q_stride = qkv.stride(), .k_stride = qkv.stride(), .v_stride = qkv.stride(), .out = out.data(),
-            .out_stride = out.stride(), .log_sum_exp = keep ? lse.data() : nullptr};
+    return {.shape = shape,
+            .q = qkv.data(),
+            .k = qkv.data() + k_column(),
+            .v = qkv.data() + v_column(),
+            .q_stride = qkv.stride(),
+            .k_stride = qkv.stride(),
+            .v_stride = qkv.stride(),
+            .out = out.data(),
+            .out_stride = out.stride(),
+            .log_sum_exp = keep ? lse.data() : nullptr};
   }
   AttentionBackward backward() {
-    return {.shape = shape, .q = qkv.data(), .k = qkv.data() + k_column(), .v = qkv.data() + v_column(),
-            .q_stride = qkv.stride(), .k_stride = qkv.stride(), .v_stride = qkv.stride(), .out = out.data(),
-            .dout = dout.data(), .out_stride = out.stride(), .dout_stride = dout.stride(), .log_sum_exp = lse.data(),
-            .dq = dqkv.data(), .dk = dqkv.data() + k_column(), .dv = dqkv.data() + v_column(),
-            .dq_stride = dqkv.stride(), .dk_stride = dqkv.stride(), .dv_stride = dqkv.stride()};
+    return {.shape = shape,
+            .q = qkv.data(),
+            .k = qkv.data() + k_column(),
+            .v = qkv.data() + v_column(),
+            .q_stride = qkv.stride(),
+            .k_stride = qkv.stride(),
+            .v_stride = qkv.stride(),
+            .out = out.data(),
+            .dout = dout.data(),
+            .out_stride = out.stride(),
+            .dout_stride = dout.stride(),
+            .log_sum_exp = lse.data(),
+            .dq = dqkv.data(),
+            .dk = dqkv.data() + k_column(),
+            .dv = dqkv.data() + v_column(),
+            .dq_stride = dqkv.stride(),
+            .dk_stride = dqkv.stride(),
+            .dv_stride = dqkv.stride()};
   }
 };
 
@@ -197,8 +217,16 @@ TEST(AttentionReference, BackwardIsTheJacobianOfForward) {
 TEST(AttentionReference, AveragesValuesWhenScoresAreEqual) {
   const std::vector<float> q{1, 1, 1}, k{0, 0, 0}, v{1, 2, 6};
   std::vector<float> out(3), lse(3);
-  ref::attention_forward({.shape = {1, 3, 1, 1, 1, true, 1}, .q = q.data(), .k = k.data(), .v = v.data(), .q_stride = 1,
-                          .k_stride = 1, .v_stride = 1, .out = out.data(), .out_stride = 1, .log_sum_exp = lse.data()});
+  ref::attention_forward({.shape = {1, 3, 1, 1, 1, true, 1},
+                          .q = q.data(),
+                          .k = k.data(),
+                          .v = v.data(),
+                          .q_stride = 1,
+                          .k_stride = 1,
+                          .v_stride = 1,
+                          .out = out.data(),
+                          .out_stride = 1,
+                          .log_sum_exp = lse.data()});
   EXPECT_CLOSE(out, (std::vector<float>{1, 1.5F, 3}), (Tolerance{.absolute = 1e-6}));
   EXPECT_CLOSE(lse, (std::vector<float>{0, std::log(2.0F), std::log(3.0F)}), (Tolerance{.absolute = 1e-6}));
 }

@@ -23,7 +23,10 @@ inline constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 class Matrix {
  public:
   Matrix(int64_t rows, int64_t columns, int64_t padding = 0, int64_t offset = 0)
-      : rows_(rows), columns_(columns), stride_(columns + padding), offset_(offset),
+      : rows_(rows),
+        columns_(columns),
+        stride_(columns + padding),
+        offset_(offset),
         data_(static_cast<std::size_t>(rows * stride_ + offset + 1), kNaN) {}
 
   float* data() { return data_.data() + offset_; }

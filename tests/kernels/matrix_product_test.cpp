@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "kernels/inputs.h"
+#include "kernels/product_case.h"
 #include "support/close.h"
 
 namespace incontext::kernels {
@@ -15,74 +16,6 @@ namespace {
 using testing::accumulated;
 using testing::exact;
 using testing::Tolerance;
-
-struct Case {
-  int64_t rows, columns, depth;
-  bool transpose_a = false, transpose_b = false;
-  bool accumulate = false, bias = false, residual = false, preactivation = false;
-  Activation activation = Activation::none;
-  bool gradient = false;
-  Precision precision = Precision::f32;
-  bool integers = false;
-  int64_t padding = 3, offset = 1;
-};
-
-std::string describe(const Case& c) {
-  return fmt::format("{}x{}x{} ta {} tb {} accumulate {} bias {} residual {} pre {} act {} gradient {} bf16 {} padding {}",
-                     c.rows, c.columns, c.depth, c.transpose_a, c.transpose_b, c.accumulate, c.bias, c.residual,
-                     c.preactivation, static_cast<int>(c.activation), c.gradient, c.precision == Precision::bf16,
-                     c.padding);
-}
-
-/// The tensors of one case; copies of it start from the same values.
-struct Problem {
-  Matrix a, b, c, pre, residual, bias;
-
-  Problem(const Case& k, std::mt19937& random)
-      : a(k.transpose_a ? k.depth : k.rows, k.transpose_a ? k.rows : k.depth, k.padding, k.offset),
-        b(k.transpose_b ? k.columns : k.depth, k.transpose_b ? k.depth : k.columns, k.padding, k.offset),
-        c(k.rows, k.columns, k.padding, k.offset),
-        pre(k.rows, k.columns, k.padding, k.offset),
-        residual(k.rows, k.columns, k.padding, k.offset),
-        bias(1, k.columns, 0, k.offset) {
-    for (Matrix* m : {&a, &b, &c, &pre, &residual, &bias}) k.integers ? m->fill_exact(random) : m->fill(random);
-    // Without accumulation what C held must not matter.
-    if (!k.accumulate) {
-      for (int64_t i = 0; i < k.rows; ++i) std::fill_n(&c.at(i, 0), k.columns, kNaN);
-    }
-  }
-
-  MatrixProduct arguments(const Case& k) {
-    MatrixProduct p;
-    p.rows = k.rows, p.columns = k.columns, p.depth = k.depth;
-    p.a = a.data(), p.a_stride = a.stride(), p.transpose_a = k.transpose_a;
-    p.b = b.data(), p.b_stride = b.stride(), p.transpose_b = k.transpose_b;
-    p.c = c.data(), p.c_stride = c.stride(), p.accumulate = k.accumulate;
-    if (k.bias) p.epilogue.bias = bias.data();
-    if (k.residual) p.epilogue.residual = residual.data();
-    if (k.preactivation) p.epilogue.preactivation = pre.data();
-    p.epilogue.activation = k.activation;
-    p.epilogue.activation_gradient = k.gradient;
-    return p;
-  }
-};
-
-void expect_matches_reference(const Case& k, std::mt19937& random, base::ThreadPool& pool) {
-  SCOPED_TRACE(describe(k));
-  Problem fast(k, random);
-  Problem slow = fast;
-  matrix_product(fast.arguments(k), k.precision, pool);
-  ref::matrix_product(slow.arguments(k), k.precision);
-  const bool exactly = k.integers && k.activation != Activation::gelu_tanh;
-  const Tolerance tolerance =
-      exactly ? exact()
-              : Tolerance{accumulated(testing::kEpsilonF32, static_cast<std::size_t>(k.depth) + 3,
-                                      static_cast<double>(k.depth) / 4 + 3).absolute + 2e-6, 4e-7};
-  EXPECT_CLOSE(fast.c.values(), slow.c.values(), tolerance);
-  EXPECT_CLOSE(fast.pre.values(), slow.pre.values(), tolerance);
-  EXPECT_TRUE(fast.c.padding_is_untouched());
-  EXPECT_TRUE(fast.pre.padding_is_untouched());
-}
 
 class MatrixProductTest : public EveryInstructionSet {
  protected:
@@ -310,45 +243,6 @@ TEST_P(MatrixProductTest, ColumnSums) {
         EXPECT_TRUE(fast.padding_is_untouched());
       }
     }
-  }
-}
-
-TEST(MatrixProductReference, RoundsToNearestEven) {
-  // 1 + 2^-8 lies between two bf16 values, 1 and 1 + 2^-7: the even one is 1; 1 + 3 * 2^-8 goes up to 1 + 2^-6.
-  const std::vector<std::pair<float, float>> cases{
-      {1.00390625F, 1.0F}, {1.01171875F, 1.015625F}, {1.0039064F, 1.0078125F}, {-1.00390625F, -1.0F}, {0.0F, 0.0F}};
-  for (const auto& [value, expected] : cases) {
-    const float one = 1;
-    float out = kNaN;
-    MatrixProduct p{.rows = 1, .columns = 1, .depth = 1, .a = &value, .a_stride = 1, .b = &one, .b_stride = 1, .c = &out,
-                    .c_stride = 1};
-    ref::matrix_product(p, Precision::bf16);
-    EXPECT_EQ(out, expected) << value;
-  }
-}
-
-TEST(MatrixProductReference, GeluDerivativeIsTheSlopeOfGelu) {
-  // Central differences of the forward epilogue, which works in double but returns floats: step 1/64.
-  for (float x = -4; x <= 4; x += 0.25F) {
-    const auto gelu = [](float at) {
-      const float one = 1;
-      float out = 0;
-      MatrixProduct p{.rows = 1, .columns = 1, .depth = 1, .a = &at, .a_stride = 1, .b = &one, .b_stride = 1, .c = &out,
-                      .c_stride = 1};
-      p.epilogue.activation = Activation::gelu_tanh;
-      ref::matrix_product(p, Precision::f32);
-      return static_cast<double>(out);
-    };
-    const double slope = (gelu(x + 0.015625F) - gelu(x - 0.015625F)) * 32;
-    const float one = 1;
-    float pre = x;
-    float out = 0;
-    MatrixProduct p{.rows = 1, .columns = 1, .depth = 1, .a = &one, .a_stride = 1, .b = &one, .b_stride = 1, .c = &out,
-                    .c_stride = 1};
-    p.epilogue = {.activation = Activation::gelu_tanh, .preactivation = &pre, .activation_gradient = true};
-    ref::matrix_product(p, Precision::f32);
-    EXPECT_NEAR(static_cast<double>(out), slope, 1e-4) << x;
-    EXPECT_NEAR(static_cast<double>(pre), gelu(x), 1e-7);
   }
 }
 

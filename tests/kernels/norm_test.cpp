@@ -17,9 +17,18 @@ struct Problem {
   Matrix x, gamma, beta, y, mean, rstd, dy, past, dx, dgamma, dbeta;
 
   Problem(NormKind k, int64_t rows, int64_t width, std::mt19937& random, int64_t offset = 1)
-      : kind(k), x(rows, width, 0, offset), gamma(1, width, 0, offset), beta(1, width, 0, offset),
-        y(rows, width, 0, offset), mean(1, rows), rstd(1, rows), dy(rows, width, 0, offset), past(rows, width, 0, offset),
-        dx(rows, width, 0, offset), dgamma(1, width, 0, offset), dbeta(1, width, 0, offset) {
+      : kind(k),
+        x(rows, width, 0, offset),
+        gamma(1, width, 0, offset),
+        beta(1, width, 0, offset),
+        y(rows, width, 0, offset),
+        mean(1, rows),
+        rstd(1, rows),
+        dy(rows, width, 0, offset),
+        past(rows, width, 0, offset),
+        dx(rows, width, 0, offset),
+        dgamma(1, width, 0, offset),
+        dbeta(1, width, 0, offset) {
     for (Matrix* m : {&x, &gamma, &beta, &dy, &past}) m->fill(random);
     for (int64_t i = 0; i < rows; ++i) {
       for (int64_t j = 0; j < width; ++j) x.at(i, j) += 2;  // a mean that does not vanish
@@ -27,13 +36,30 @@ struct Problem {
   }
 
   NormForward forward(bool with_beta = true) {
-    return {.kind = kind, .rows = x.rows(), .width = x.columns(), .epsilon = 1e-5F, .x = x.data(), .gamma = gamma.data(),
-            .beta = with_beta ? beta.data() : nullptr, .y = y.data(), .mean = mean.data(), .rstd = rstd.data()};
+    return {.kind = kind,
+            .rows = x.rows(),
+            .width = x.columns(),
+            .epsilon = 1e-5F,
+            .x = x.data(),
+            .gamma = gamma.data(),
+            .beta = with_beta ? beta.data() : nullptr,
+            .y = y.data(),
+            .mean = mean.data(),
+            .rstd = rstd.data()};
   }
   NormBackward backward(bool with_past = true, bool with_beta = true) {
-    return {.kind = kind, .rows = x.rows(), .width = x.columns(), .dy = dy.data(), .x = x.data(), .gamma = gamma.data(),
-            .mean = mean.data(), .rstd = rstd.data(), .residual_gradient = with_past ? past.data() : nullptr,
-            .dx = dx.data(), .dgamma = dgamma.data(), .dbeta = with_beta ? dbeta.data() : nullptr};
+    return {.kind = kind,
+            .rows = x.rows(),
+            .width = x.columns(),
+            .dy = dy.data(),
+            .x = x.data(),
+            .gamma = gamma.data(),
+            .mean = mean.data(),
+            .rstd = rstd.data(),
+            .residual_gradient = with_past ? past.data() : nullptr,
+            .dx = dx.data(),
+            .dgamma = dgamma.data(),
+            .dbeta = with_beta ? dbeta.data() : nullptr};
   }
 };
 
@@ -55,7 +81,8 @@ void expect_matches_reference(NormKind kind, int64_t rows, int64_t width, bool e
   norm_backward(fast.backward(extras, extras), pool);
   ref::norm_backward(slow.backward(extras, extras));
   EXPECT_CLOSE(fast.dx.values(), slow.dx.values(), (Tolerance{.absolute = width < 4 ? 2e-4 : 2e-6, .relative = 1e-5}));
-  const Tolerance sums = accumulated(testing::kEpsilonF32, static_cast<std::size_t>(rows), static_cast<double>(rows) + 1);
+  const Tolerance sums =
+      accumulated(testing::kEpsilonF32, static_cast<std::size_t>(rows), static_cast<double>(rows) + 1);
   EXPECT_CLOSE(fast.dgamma.values(), slow.dgamma.values(), sums);
   if (extras) EXPECT_CLOSE(fast.dbeta.values(), slow.dbeta.values(), sums);
   EXPECT_TRUE(fast.dx.padding_is_untouched());
@@ -70,7 +97,8 @@ INCONTEXT_EVERY_INSTRUCTION_SET(NormTest);
 
 TEST_P(NormTest, SweepsWidthsAndRows) {
   for (const NormKind kind : {NormKind::layer, NormKind::rms}) {
-    for (int64_t width = 1; width <= 35; ++width) expect_matches_reference(kind, 3, width, width % 2 == 0, random_, pool_);
+    for (int64_t width = 1; width <= 35; ++width)
+      expect_matches_reference(kind, 3, width, width % 2 == 0, random_, pool_);
     for (const int64_t width : {64, 100, 256, 1000}) expect_matches_reference(kind, 5, width, true, random_, pool_);
     for (const int64_t rows : {1, 31, 32, 33, 63, 64, 65, 300, 5000}) {
       expect_matches_reference(kind, rows, 20, rows % 2 == 0, random_, pool_);

@@ -18,7 +18,8 @@ struct Problem {
 
   Problem(const std::vector<int64_t>& sizes, std::mt19937& random) {
     for (const int64_t size : sizes) {
-      std::array<Matrix, 4> set{Matrix(1, size, 0, 1), Matrix(1, size, 0, 1), Matrix(1, size, 0, 1), Matrix(1, size, 0, 1)};
+      std::array<Matrix, 4> set{Matrix(1, size, 0, 1), Matrix(1, size, 0, 1), Matrix(1, size, 0, 1),
+                                Matrix(1, size, 0, 1)};
       for (Matrix& m : set) m.fill(random);
       for (int64_t j = 0; j < size; ++j) set[3].at(0, j) = std::fabs(set[3].at(0, j));
       tensors.push_back(set);
@@ -26,7 +27,8 @@ struct Problem {
   }
   std::vector<AdamParameter> parameters() {
     std::vector<AdamParameter> all;
-    for (auto& set : tensors) all.push_back({set[0].data(), set[1].data(), set[2].data(), set[3].data(), set[0].columns()});
+    for (auto& set : tensors)
+      all.push_back({set[0].data(), set[1].data(), set[2].data(), set[3].data(), set[0].columns()});
     return all;
   }
 };
@@ -42,8 +44,14 @@ TEST_P(OptimizerTest, StepsLikeTheReference) {
   for (const bool decoupled : {false, true}) {
     Problem fast(sizes, random_);
     Problem slow = fast;
-    const AdamStep step{.learning_rate = 0.01F, .beta1 = 0.9F, .beta2 = 0.99F, .weight_decay = 0.1F,
-                        .decoupled = decoupled, .gradient_scale = 0.5F, .correction1 = 0.19, .correction2 = 0.03};
+    const AdamStep step{.learning_rate = 0.01F,
+                        .beta1 = 0.9F,
+                        .beta2 = 0.99F,
+                        .weight_decay = 0.1F,
+                        .decoupled = decoupled,
+                        .gradient_scale = 0.5F,
+                        .correction1 = 0.19,
+                        .correction2 = 0.03};
     adam_step(step, fast.parameters(), pool_);
     for (const AdamParameter& parameter : slow.parameters()) ref::adam_step(step, parameter);
     for (std::size_t i = 0; i < sizes.size(); ++i) {
@@ -79,7 +87,10 @@ TEST(OptimizerReference, FirstStepMovesByTheLearningRate) {
 TEST(OptimizerReference, DecayIsCoupledOrNot) {
   for (const bool decoupled : {false, true}) {
     std::vector<float> p{2}, g{0}, m{0}, v{0};
-    const AdamStep step{.learning_rate = 0.5F, .weight_decay = 0.25F, .decoupled = decoupled, .correction1 = 0.1F,
+    const AdamStep step{.learning_rate = 0.5F,
+                        .weight_decay = 0.25F,
+                        .decoupled = decoupled,
+                        .correction1 = 0.1F,
                         .correction2 = 0.001F};
     ref::adam_step(step, {p.data(), g.data(), m.data(), v.data(), 1});
     EXPECT_NEAR(static_cast<double>(p[0]), decoupled ? 2 - 0.5 * 0.25 * 2 : 2 - 0.5, 1e-4);

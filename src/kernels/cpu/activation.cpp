@@ -4,7 +4,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/activation.cpp"
-#include <hwy/foreach_target.h>
+#include <hwy/foreach_target.h>  // must come first
 #include <hwy/highway.h>
 
 #include "kernels/cpu/math-inl.h"

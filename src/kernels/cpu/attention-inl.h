@@ -43,45 +43,23 @@ HWY_INLINE void MultiplyPanels(const Left& a, int64_t rows, const float* panels,
   }
 }
 
-/// Stores a tile into a buffer whose columns are padded to whole tiles; rows past `rows` are left out.
+/// Stores a tile, or adds it, into a matrix of which `rows` and `columns` are left.
 template <std::size_t kRows, std::size_t kVectors, class V>
-HWY_INLINE void StoreTile(V (&tile)[kRows][kVectors], int64_t rows, float* out, int64_t stride) {
-#pragma GCC unroll 16
-  for (std::size_t r = 0; r < kRows; ++r) {
-    if (static_cast<int64_t>(r) >= rows) break;
-#pragma GCC unroll 2
-    for (std::size_t v = 0; v < kVectors; ++v) {
-      hn::StoreU(tile[r][v], Full(), out + static_cast<int64_t>(r) * stride + static_cast<int64_t>(v) * kLanes);
-    }
-  }
-}
-
-/// Stores or adds row r of a tile times factors[r] (1 when null) into a row-major matrix with `columns` columns left.
-template <std::size_t kRows, std::size_t kVectors, class V>
-HWY_INLINE void EmitTile(V (&tile)[kRows][kVectors], int64_t rows, int64_t columns, const float* factors, bool add,
-                         float* out, int64_t stride) {
-  const Full d;
+HWY_INLINE void EmitTile(V (&tile)[kRows][kVectors], int64_t rows, int64_t columns, bool add, float* out,
+                         int64_t stride) {
   constexpr int64_t kWidth = static_cast<int64_t>(kVectors) * kLanes;
-#pragma GCC unroll 16
-  for (std::size_t r = 0; r < kRows; ++r) {
-    if (static_cast<int64_t>(r) >= rows) break;
-    float* to = out + static_cast<int64_t>(r) * stride;
-    const V factor = hn::Set(d, factors == nullptr ? 1.0F : factors[r]);
-    HWY_ALIGN float values[kVectors * static_cast<std::size_t>(kLanes)];
-    const bool whole = columns >= kWidth;
-#pragma GCC unroll 2
-    for (std::size_t v = 0; v < kVectors; ++v) {
-      const int64_t at = static_cast<int64_t>(v) * kLanes;
-      V value = hn::Mul(tile[r][v], factor);
-      if (whole) {
-        if (add) value = hn::Add(value, hn::LoadU(d, to + at));
-        hn::StoreU(value, d, to + at);
-      } else {
-        hn::Store(value, d, values + at);
-      }
+  if (rows == static_cast<int64_t>(kRows) && columns >= kWidth) {
+    if (add) AddToTile(tile, out, stride);
+    StoreTile(tile, out, stride);
+    return;
+  }
+  HWY_ALIGN float values[kRows * kVectors * static_cast<std::size_t>(kLanes)];
+  StoreTile(tile, values, kWidth);
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t j = 0; j < std::min(columns, kWidth); ++j) {
+      float& to = out[r * stride + j];
+      to = add ? to + values[r * kWidth + j] : values[r * kWidth + j];
     }
-    if (whole) continue;
-    for (int64_t j = 0; j < columns; ++j) to[j] = add ? to[j] + values[j] : values[j];
   }
 }
 

@@ -8,7 +8,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention_backward.cpp"
-#include <hwy/foreach_target.h>
+#include <hwy/foreach_target.h>  // must come first
 #include <hwy/highway.h>
 
 #include "kernels/cpu/attention-inl.h"
@@ -17,7 +17,7 @@ HWY_BEFORE_NAMESPACE();
 namespace incontext::kernels::HWY_NAMESPACE {
 
 /// One sequence and KV head: keys and values packed both ways.
-struct PackedHead {
+struct BackwardHead {
   const float* keys_t;    // panels [head_dim, kTileColumns] over tokens
   const float* values_t;  // the same of v
   const float* keys;      // panels [time, kTileColumns] over head_dim
@@ -26,10 +26,10 @@ struct PackedHead {
 /// A block of queries of one head.
 struct Block {
   int64_t b, h, first, rows;
-  int64_t stride;    // of p and ds
-  float* p;          // [rows, stride] probabilities
-  float* ds;         // [rows, stride] gradients of scale * q·k, times scale
-  const float* q;    // panels [rows, kTileColumns] over head_dim
+  int64_t stride;     // of p and ds
+  float* p;           // [rows, stride] probabilities
+  float* ds;          // [rows, stride] gradients of scale * q·k, times scale
+  const float* q;     // panels [rows, kTileColumns] over head_dim
   const float* dout;  // the same
 };
 
@@ -75,7 +75,7 @@ float DotOf(const float* a, const float* b, int64_t size) {
 }
 
 /// Fills p and ds of a block, and dq.
-void QueryGradients(const AttentionBackward& args, const PackedHead& head, const Block& block) {
+void QueryGradients(const AttentionBackward& args, const BackwardHead& head, const Block& block) {
   const AttentionShape& s = args.shape;
   const int64_t token = block.b * s.time + block.first;
   const int64_t column = block.h * s.head_dim;
@@ -90,18 +90,18 @@ void QueryGradients(const AttentionBackward& args, const PackedHead& head, const
     const float* dout = args.dout + (token + i) * args.dout_stride + column;
     const float* out = args.out + (token + i) * args.out_stride + column;
     MultiplyPanels({q, args.q_stride, 1}, strip, head.keys_t, s.head_dim, s.head_dim, seen,
-                   [&](int64_t j, auto& tile) HWY_ATTR { StoreTile(tile, strip, p + j, block.stride); });
+                   [&](int64_t j, auto& tile) HWY_ATTR { StoreTile(tile, p + j, block.stride); });
     MultiplyPanels({dout, args.dout_stride, 1}, strip, head.values_t, s.head_dim, s.head_dim, seen,
-                   [&](int64_t j, auto& tile) HWY_ATTR { StoreTile(tile, strip, ds + j, block.stride); });
+                   [&](int64_t j, auto& tile) HWY_ATTR { StoreTile(tile, ds + j, block.stride); });
     for (int64_t r = 0; r < strip; ++r) {
       const float delta = DotOf(dout + r * args.dout_stride, out + r * args.out_stride, s.head_dim);
       const int64_t count = s.causal ? block.first + i + r + 1 : s.time;
       BackwardRow(p + r * block.stride, ds + r * block.stride, count, RoundUp(all, kLanes), s.scale, lse[i + r], delta);
     }
     float* dq = args.dq + (token + i) * args.dq_stride + column;
-    MultiplyPanels({ds, block.stride, 1}, strip, head.keys, s.time, seen, s.head_dim, [&](int64_t d, auto& tile) HWY_ATTR {
-      EmitTile(tile, strip, s.head_dim - d, nullptr, false, dq + d, args.dq_stride);
-    });
+    MultiplyPanels({ds, block.stride, 1}, strip, head.keys, s.time, seen, s.head_dim,
+                   [&](int64_t d, auto& tile)
+                       HWY_ATTR { EmitTile(tile, strip, s.head_dim - d, false, dq + d, args.dq_stride); });
   });
 }
 
@@ -116,7 +116,7 @@ void KeyGradients(const AttentionBackward& args, const Block& block, bool first_
     const bool untouched = first_head && (s.causal ? j >= block.first : block.first == 0);
     MultiplyPanels({weights + skipped * block.stride + j, 1, block.stride}, strip, right + skipped * kTileColumns,
                    block.rows, block.rows - skipped, s.head_dim, [&](int64_t d, auto& tile) HWY_ATTR {
-                     EmitTile(tile, strip, s.head_dim - d, nullptr, !untouched, to + j * stride + d, stride);
+                     EmitTile(tile, strip, s.head_dim - d, !untouched, to + j * stride + d, stride);
                    });
   };
   ForEachStrip(s.causal ? block.first + block.rows : s.time, [&](int64_t j, int64_t strip) HWY_ATTR {
@@ -138,7 +138,7 @@ void BackwardGroup(const AttentionBackward& args, int64_t b, int64_t kv_head) {
   PackTransposed<kTileColumns>(k, args.k_stride, s.head_dim, s.time, keys_t, s.head_dim * kTileColumns);
   PackTransposed<kTileColumns>(v, args.v_stride, s.head_dim, s.time, keys_t + across, s.head_dim * kTileColumns);
   PackRows<kTileColumns>(k, args.k_stride, s.time, s.head_dim, keys, s.time * kTileColumns);
-  const PackedHead head{keys_t, keys_t + across, keys};
+  const BackwardHead head{keys_t, keys_t + across, keys};
 
   // Rows of p and ds together: half the second-level cache, and for the products over queries at least 4 strips.
   const int64_t stride = PaddedColumns(s.time);
@@ -179,8 +179,7 @@ void attention_backward(const AttentionBackward& args, base::ThreadPool& pool) {
   if (s.time == 0) return;
   apply_environment();
   const auto group = HWY_DYNAMIC_DISPATCH(BackwardGroup);
-  pool.run(s.batch * s.kv_heads,
-           [&](int64_t piece, int) { group(args, piece / s.kv_heads, piece % s.kv_heads); });
+  pool.run(s.batch * s.kv_heads, [&](int64_t piece, int) { group(args, piece / s.kv_heads, piece % s.kv_heads); });
 }
 
 }  // namespace incontext::kernels

@@ -6,8 +6,10 @@
 namespace incontext::kernels {
 
 inline void check_attention(const char* where, const AttentionShape& s) {
-  base::check(s.batch >= 0 && s.time >= 0 && s.head_dim >= 1, "[{}] expected extents of at least 0 and head_dim of at "
-              "least 1, got batch {}, time {}, head_dim {}", where, s.batch, s.time, s.head_dim);
+  base::check(s.batch >= 0 && s.time >= 0 && s.head_dim >= 1,
+              "[{}] expected extents of at least 0 and head_dim of at "
+              "least 1, got batch {}, time {}, head_dim {}",
+              where, s.batch, s.time, s.head_dim);
   base::check(s.kv_heads >= 1 && s.heads >= 1 && s.heads % s.kv_heads == 0,
               "[{}] expected heads to be a multiple of kv_heads, got {} and {}", where, s.heads, s.kv_heads);
 }

@@ -8,7 +8,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention_forward.cpp"
-#include <hwy/foreach_target.h>
+#include <hwy/foreach_target.h>  // must come first
 #include <hwy/highway.h>
 
 #include "kernels/cpu/attention-inl.h"
@@ -16,11 +16,11 @@
 HWY_BEFORE_NAMESPACE();
 namespace incontext::kernels::HWY_NAMESPACE {
 
-/// p[j] = exp2(factor * (s[j] - max s)) for j < count, 0 from there to `padded` (a multiple of kLanes).
 struct RowSoftmax {
   float sum, highest;
 };
 
+/// p[j] = exp2(factor * (s[j] - max s)) for j < count, 0 from there to `padded` (a multiple of kLanes).
 RowSoftmax SoftmaxRow(float* scores, int64_t count, int64_t padded, float factor) {
   const Full d;
   const auto lowest = hn::Set(d, -INFINITY);
@@ -50,14 +50,25 @@ RowSoftmax SoftmaxRow(float* scores, int64_t count, int64_t padded, float factor
 }
 
 /// Keys and values of one sequence and KV head, packed; the keys transposed.
-struct PackedHead {
+struct ForwardHead {
   const float* keys;    // panels [head_dim, kTileColumns] over tokens
   const float* values;  // panels [tokens, kTileColumns] over head_dim
   int64_t tokens;
 };
 
+/// Multiplies row r of a tile by factors[r].
+template <std::size_t kRows, std::size_t kVectors, class V>
+HWY_INLINE void ScaleRows(V (&tile)[kRows][kVectors], const float* factors) {
+#pragma GCC unroll 16
+  for (std::size_t r = 0; r < kRows; ++r) {
+    const V factor = hn::Set(Full(), factors[r]);
+#pragma GCC unroll 2
+    for (std::size_t v = 0; v < kVectors; ++v) tile[r][v] = hn::Mul(tile[r][v], factor);
+  }
+}
+
 /// Queries [first, first + rows) of one head: all their scores, then softmax, then the mean of values.
-void ForwardBlock(const AttentionForward& args, const PackedHead& head, int64_t b, int64_t h, int64_t first,
+void ForwardBlock(const AttentionForward& args, const ForwardHead& head, int64_t b, int64_t h, int64_t first,
                   int64_t rows) {
   const AttentionShape& s = args.shape;
   const float factor = s.scale * kLog2E;
@@ -73,7 +84,7 @@ void ForwardBlock(const AttentionForward& args, const PackedHead& head, int64_t 
       if (j >= seen) return;
       MultiplyPanels({q + i * args.q_stride, args.q_stride, 1}, strip, panel, s.head_dim, s.head_dim,
                      std::min(kTileColumns, seen - j),
-                     [&](int64_t, auto& tile) HWY_ATTR { StoreTile(tile, strip, scores + i * stride + j, stride); });
+                     [&](int64_t, auto& tile) HWY_ATTR { StoreTile(tile, scores + i * stride + j, stride); });
     });
   }
   ForEachStrip(rows, [&](int64_t i, int64_t strip) HWY_ATTR {
@@ -88,8 +99,10 @@ void ForwardBlock(const AttentionForward& args, const PackedHead& head, int64_t 
     }
     float* out = args.out + (b * s.time + first + i) * args.out_stride + h * s.head_dim;
     MultiplyPanels({scores + i * stride, stride, 1}, strip, head.values, head.tokens, seen, s.head_dim,
-                   [&](int64_t d, auto& tile)
-                       HWY_ATTR { EmitTile(tile, strip, s.head_dim - d, factors + i, false, out + d, args.out_stride); });
+                   [&](int64_t d, auto& tile) HWY_ATTR {
+                     ScaleRows(tile, factors + i);
+                     EmitTile(tile, strip, s.head_dim - d, false, out + d, args.out_stride);
+                   });
   });
 }
 

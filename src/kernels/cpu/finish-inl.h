@@ -6,12 +6,16 @@
 #define INCONTEXT_KERNELS_CPU_FINISH_INL_H
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
+#include "base/threads.h"
 #include "kernels/cpu/math-inl.h"
+#include "kernels/cpu/scratch.h"
 #include "kernels/cpu/tile-inl.h"
 #include "kernels/matrix_product.h"
 
@@ -88,9 +92,10 @@ HWY_INLINE void FinishRowAs(const Output& out, const float* sums, int64_t column
 }
 
 /// Finishes a row of sums from memory.
-HWY_NOINLINE void FinishRow(const Output& out, const float* sums, int64_t columns) {
+HWY_NOINLINE inline void FinishRow(const Output& out, const float* sums, int64_t columns) {
   switch (out.activation) {
-    case Activation::none: return FinishRowAs<Activation::none, false>(out, sums, columns);
+    case Activation::none:
+      return FinishRowAs<Activation::none, false>(out, sums, columns);
     case Activation::relu:
       if (out.gradient) return FinishRowAs<Activation::relu, true>(out, sums, columns);
       return FinishRowAs<Activation::relu, false>(out, sums, columns);
@@ -100,36 +105,44 @@ HWY_NOINLINE void FinishRow(const Output& out, const float* sums, int64_t column
   }
 }
 
-/// Finishes a tile: in registers when there is no activation, else through a copy in the first-level cache.
+/// Fetches what finishing the tile at column j will read or write.
+inline void prefetch_tile(const Output& out, int64_t j, int64_t rows) {
+  for (int64_t r = 0; r < rows; ++r) hwy::Prefetch(out.c + r * out.stride + j);
+  if (out.preactivation != nullptr) {
+    for (int64_t r = 0; r < rows; ++r) hwy::Prefetch(out.preactivation + r * out.stride + j);
+  }
+  if (out.residual != nullptr && out.residual != out.c) {
+    for (int64_t r = 0; r < rows; ++r) hwy::Prefetch(out.residual + r * out.stride + j);
+  }
+}
+
+/// Finishes the whole tile at column j in registers; there is no activation.
 template <std::size_t kRows, std::size_t kVectors, class V>
-HWY_INLINE void FinishTile(const Output& out, int64_t rows, int64_t columns, V (&tile)[kRows][kVectors]) {
-  const Full d;
-  constexpr int64_t kWidth = static_cast<int64_t>(kVectors) * kLanes;
-  const auto for_each = [&](auto* first, int64_t stride, const auto& work) HWY_ATTR {
-#pragma GCC unroll 16
-    for (std::size_t r = 0; r < kRows; ++r) {
-#pragma GCC unroll 2
-      for (std::size_t v = 0; v < kVectors; ++v) {
-        work(tile[r][v], first + static_cast<int64_t>(r) * stride + static_cast<int64_t>(v) * kLanes);
-      }
+HWY_INLINE void FinishTile(const Output& out, int64_t j, V (&tile)[kRows][kVectors]) {
+  if (out.add) AddToTile(tile, out.c + j, out.stride);
+  if (out.bias != nullptr) AddToTile(tile, out.bias + j, 0);
+  if (out.residual != nullptr) AddToTile(tile, out.residual + j, out.stride);
+  StoreTile(tile, out.c + j, out.stride);
+}
+
+/// Adds the partial results of all chunks in order and finishes.
+inline void AddChunks(const MatrixProduct& p, int64_t chunks, const float* partial, base::ThreadPool& pool) {
+  constexpr int64_t kRows = 8;
+  const int64_t size = p.rows * p.columns;
+  pool.run((p.rows + kRows - 1) / kRows, [&](int64_t piece, int) {
+    float* sum = scratch(Scratch::extra, p.columns);
+    for (int64_t i = piece * kRows; i < std::min(p.rows, (piece + 1) * kRows); ++i) {
+      const float* row = partial + i * p.columns;
+      ForEachVector(p.columns, [&](auto d, int64_t j) HWY_ATTR {
+        auto total = hn::LoadU(d, row + j);
+        for (int64_t c = 1; c < chunks; ++c) total = hn::Add(total, hn::LoadU(d, row + c * size + j));
+        hn::StoreU(total, d, sum + j);
+      });
+      Output out = make_output(p, true, true);
+      out.advance_rows(i);
+      FinishRow(out, sum, p.columns);
     }
-  };
-  const auto store = [&](const V& value, float* to) HWY_ATTR { hn::StoreU(value, d, to); };
-  if (out.activation == Activation::none && rows == static_cast<int64_t>(kRows) && columns == kWidth) {
-    const auto add = [&](V& value, const float* from) HWY_ATTR { value = hn::Add(value, hn::LoadU(d, from)); };
-    if (out.add) for_each(out.c, out.stride, add);
-    if (out.bias != nullptr) for_each(out.bias, 0, add);
-    if (out.residual != nullptr) for_each(out.residual, out.stride, add);
-    for_each(out.c, out.stride, store);
-    return;
-  }
-  HWY_ALIGN float sums[kRows * kVectors * static_cast<std::size_t>(kLanes)];
-  for_each(sums, kWidth, store);
-  Output row = out;
-  for (int64_t r = 0; r < rows; ++r) {
-    FinishRow(row, sums + r * kWidth, columns);
-    row.advance_rows(1);
-  }
+  });
 }
 
 }  // namespace incontext::kernels::HWY_NAMESPACE

@@ -9,6 +9,7 @@
 #include <cstdlib>
 
 #include "base/error.h"
+#include "kernels/cpu/bf16_tiles.h"
 #include "kernels/cpu/dispatch.h"
 
 namespace incontext::kernels {
@@ -55,7 +56,7 @@ void apply_environment() {
 
 std::string instruction_set() {
   apply_environment();
-  return name_of(best_of(usable()));
+  return name_of(best_of(usable())) + (usable_tile_strip() != nullptr ? "+amx" : "");
 }
 
 std::vector<std::string> available_instruction_sets() {

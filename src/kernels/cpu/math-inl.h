@@ -97,26 +97,22 @@ HWY_INLINE V GeluSigmoid(D d, V x, V x_squared) {
 }
 
 template <class D, class V = hn::Vec<D>>
-HWY_INLINE V LimitForGelu(D d, V x) {
-  const V bound = hn::Set(d, 9.0F);
-  return AtMost(d, bound, AtLeast(d, hn::Neg(bound), x));
-}
-
-template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Gelu(D d, V x) {
-  const V limited = LimitForGelu(d, x);
-  return hn::Mul(x, GeluSigmoid(d, limited, hn::Mul(limited, limited)));
+  const V above = AtLeast(d, hn::Set(d, -9.0F), x);  // below it gelu is 0
+  const V limited = AtMost(d, hn::Set(d, 9.0F), above);
+  return hn::Mul(above, GeluSigmoid(d, limited, hn::Mul(limited, limited)));
 }
 
 /// gelu(x) and, in `derivative`, gelu'(x) = s + x s (1 - s) (2u)'.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V GeluWithDerivative(D d, V x, V& derivative) {
-  const V limited = LimitForGelu(d, x);
+  const V above = AtLeast(d, hn::Set(d, -9.0F), x);
+  const V limited = AtMost(d, hn::Set(d, 9.0F), above);
   const V squared = hn::Mul(limited, limited);
   const V s = GeluSigmoid(d, limited, squared);
   const V slope = hn::MulAdd(hn::Set(d, 3 * kGelu3 * kLn2), squared, hn::Set(d, kGelu1 * kLn2));
   derivative = hn::MulAdd(hn::Mul(hn::Mul(limited, slope), s), hn::Sub(hn::Set(d, 1.0F), s), s);
-  return hn::Mul(x, s);
+  return hn::Mul(above, s);
 }
 
 /// The nearest bf16 value, ties to even. Infinities stay, NaN stays NaN.

@@ -8,7 +8,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/norm.cpp"
-#include <hwy/foreach_target.h>
+#include <hwy/foreach_target.h>  // must come first
 #include <hwy/highway.h>
 
 #include "kernels/cpu/math-inl.h"
@@ -74,17 +74,16 @@ void NormBackwardRows(const NormBackward& args, int64_t first, int64_t last, flo
     const auto normed = [&](auto d, int64_t j) HWY_ATTR {
       return hn::Mul(hn::Sub(hn::LoadU(d, x + j), hn::Set(d, mean)), hn::Set(d, rstd));
     };
-    const auto g = [&](auto d, int64_t j) HWY_ATTR {
-      return hn::Mul(hn::LoadU(d, dy + j), hn::LoadU(d, args.gamma + j));
-    };
+    const auto g = [&](auto d, int64_t j)
+                       HWY_ATTR { return hn::Mul(hn::LoadU(d, dy + j), hn::LoadU(d, args.gamma + j)); };
     const float mean_g = args.kind == NormKind::layer ? scale * SumOf(args.width, g) : 0;
     const float mean_gn = scale * SumOf(args.width, [&](auto d, int64_t j) HWY_ATTR {
-      const auto change = hn::LoadU(d, dy + j);
-      const auto normed_x = normed(d, j);
-      hn::StoreU(hn::MulAdd(change, normed_x, hn::LoadU(d, dgamma + j)), d, dgamma + j);
-      hn::StoreU(hn::Add(change, hn::LoadU(d, dbeta + j)), d, dbeta + j);
-      return hn::Mul(g(d, j), normed_x);
-    });
+                            const auto change = hn::LoadU(d, dy + j);
+                            const auto normed_x = normed(d, j);
+                            hn::StoreU(hn::MulAdd(change, normed_x, hn::LoadU(d, dgamma + j)), d, dgamma + j);
+                            hn::StoreU(hn::Add(change, hn::LoadU(d, dbeta + j)), d, dbeta + j);
+                            return hn::Mul(g(d, j), normed_x);
+                          });
     const float* past = args.residual_gradient == nullptr ? nullptr : args.residual_gradient + row * args.width;
     ForEachVector(args.width, [&](auto d, int64_t j) HWY_ATTR {
       const auto centred = hn::NegMulAdd(normed(d, j), hn::Set(d, mean_gn), hn::Sub(g(d, j), hn::Set(d, mean_g)));
@@ -117,9 +116,8 @@ void norm_forward(const NormForward& args, base::ThreadPool& pool) {
   constexpr int64_t kRows = 32;
   apply_environment();
   const auto rows = HWY_DYNAMIC_DISPATCH(NormRows);
-  pool.run((args.rows + kRows - 1) / kRows, [&](int64_t piece, int) {
-    rows(args, piece * kRows, std::min(args.rows, (piece + 1) * kRows));
-  });
+  pool.run((args.rows + kRows - 1) / kRows,
+           [&](int64_t piece, int) { rows(args, piece * kRows, std::min(args.rows, (piece + 1) * kRows)); });
 }
 
 void norm_backward(const NormBackward& args, base::ThreadPool& pool) {

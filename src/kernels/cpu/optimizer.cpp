@@ -7,7 +7,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/optimizer.cpp"
-#include <hwy/foreach_target.h>
+#include <hwy/foreach_target.h>  // must come first
 #include <hwy/highway.h>
 
 #include "kernels/cpu/math-inl.h"
@@ -27,8 +27,10 @@ void AdamRange(const AdamStep& step, const AdamParameter& parameter, int64_t fir
   const float keep = step.decoupled ? 1 - step.learning_rate * step.weight_decay : 1.0F;
   ForEachVector(size, [&](auto d, int64_t i) HWY_ATTR {
     const auto old = hn::LoadU(d, p + i);
-    const auto g = hn::MulAdd(hn::Set(d, coupled), old, hn::Mul(hn::Set(d, step.gradient_scale), hn::LoadU(d, gradient + i)));
-    const auto first_moment = hn::MulAdd(hn::Set(d, step.beta1), hn::LoadU(d, m + i), hn::Mul(hn::Set(d, 1 - step.beta1), g));
+    const auto g =
+        hn::MulAdd(hn::Set(d, coupled), old, hn::Mul(hn::Set(d, step.gradient_scale), hn::LoadU(d, gradient + i)));
+    const auto first_moment =
+        hn::MulAdd(hn::Set(d, step.beta1), hn::LoadU(d, m + i), hn::Mul(hn::Set(d, 1 - step.beta1), g));
     const auto second_moment =
         hn::MulAdd(hn::Set(d, step.beta2), hn::LoadU(d, v + i), hn::Mul(hn::Mul(hn::Set(d, 1 - step.beta2), g), g));
     const auto root = hn::Sqrt(hn::Mul(second_moment, hn::Set(d, inverse_correction2)));

@@ -10,7 +10,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/rope.cpp"
-#include <hwy/foreach_target.h>
+#include <hwy/foreach_target.h>  // must come first
 #include <hwy/highway.h>
 
 #include "kernels/cpu/math-inl.h"
@@ -58,7 +58,8 @@ void rope(const Rope& args, base::ThreadPool& pool) {
       cosine[i] = static_cast<float>(std::cos(angle));
       sine[i] = static_cast<float>(args.inverse ? -std::sin(angle) : std::sin(angle));
     }
-    for (int64_t h = 0; h < args.heads; ++h) turn(args.x + row * args.row_stride + h * args.head_stride, half, cosine, sine);
+    for (int64_t h = 0; h < args.heads; ++h)
+      turn(args.x + row * args.row_stride + h * args.head_stride, half, cosine, sine);
   });
 }
 

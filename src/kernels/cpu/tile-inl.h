@@ -6,6 +6,7 @@
 #define INCONTEXT_KERNELS_CPU_TILE_INL_H
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -81,6 +82,31 @@ HWY_INLINE void MultiplyRows(const Left& a, int64_t rows, const float* b, int64_
   }
 }
 
+/// Calls work(vector, its place) for all vectors of a tile that starts at `first`.
+template <std::size_t kRows, std::size_t kVectors, class V, class T, class Work>
+HWY_INLINE void ForEachTileVector(V (&tile)[kRows][kVectors], T* first, int64_t stride, const Work& work) {
+#pragma GCC unroll 16
+  for (std::size_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 2
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      work(tile[r][v], first + static_cast<int64_t>(r) * stride + static_cast<int64_t>(v) * kLanes);
+    }
+  }
+}
+
+/// Stores all rows of a tile into a buffer that has room for whole tiles.
+template <std::size_t kRows, std::size_t kVectors, class V>
+HWY_INLINE void StoreTile(V (&tile)[kRows][kVectors], float* out, int64_t stride) {
+  ForEachTileVector(tile, out, stride, [](const V& value, float* to) HWY_ATTR { hn::StoreU(value, Full(), to); });
+}
+
+/// Adds a matrix (a row, when stride is 0) to a tile.
+template <std::size_t kRows, std::size_t kVectors, class V>
+HWY_INLINE void AddToTile(V (&tile)[kRows][kVectors], const float* addend, int64_t stride) {
+  ForEachTileVector(tile, addend, stride,
+                    [](V& value, const float* from) HWY_ATTR { value = hn::Add(value, hn::LoadU(Full(), from)); });
+}
+
 /// 4x4 transpose: out[k * out_stride + j] = in[j * in_stride + k].
 HWY_INLINE void Transpose4(const float* in, int64_t in_stride, float* out, int64_t out_stride) {
 #if HWY_TARGET == HWY_SCALAR
@@ -104,15 +130,24 @@ HWY_INLINE void Transpose4(const float* in, int64_t in_stride, float* out, int64
 #endif
 }
 
+/// Lines of the input that packing fetches ahead: the processor does not foresee short runs of lines.
+constexpr int64_t kAhead = 8;
+
 /// Packs `columns` columns, whose elements lie along rows of `in` (element (j, k) at in[j * stride + k]), into panels
 /// [depth, kWidth] that lie panel_stride apart, the last one filled up with zeros.
 template <int64_t kWidth>
 void PackTransposed(const float* in, int64_t stride, int64_t depth, int64_t columns, float* out, int64_t panel_stride) {
   for (int64_t first = 0; first < columns; first += kWidth, out += panel_stride) {
     const int64_t width = std::min(kWidth, columns - first);
+    if (width < kWidth) std::fill_n(out, depth * kWidth, 0.0F);
     int64_t j = 0;
     for (; j + 4 <= width; j += 4) {
       const float* source = in + (first + j) * stride;
+      if (first + j + 2 * kAhead <= columns) {
+        for (int64_t i = kAhead; i < kAhead + 4; ++i) {
+          for (int64_t k = 0; k < depth; k += 16) hwy::Prefetch(source + i * stride + k);
+        }
+      }
       int64_t k = 0;
       for (; k + 4 <= depth; k += 4) Transpose4(source + k, stride, out + k * kWidth + j, kWidth);
       for (; k < depth; ++k) {
@@ -122,40 +157,35 @@ void PackTransposed(const float* in, int64_t stride, int64_t depth, int64_t colu
     for (; j < width; ++j) {
       for (int64_t k = 0; k < depth; ++k) out[k * kWidth + j] = in[(first + j) * stride + k];
     }
-    for (; j < kWidth; ++j) {
-      for (int64_t k = 0; k < depth; ++k) out[k * kWidth + j] = 0;
-    }
   }
 }
 
-/// Copies `kWidth` floats, or `width` of them and zeros.
-template <int64_t kWidth>
-HWY_INLINE void CopyPanelRow(const float* in, int64_t width, float* out) {
-  if (width >= kWidth && kWidth % kLanes == 0) {
-    for (int64_t i = 0; i < kWidth; i += kLanes) hn::StoreU(hn::LoadU(Full(), in + i), Full(), out + i);
-    return;
-  }
-  if (width >= kWidth && kWidth % 2 == 0) {
-    const hn::CappedTag<float, 2> pair;
-    constexpr int64_t kStep = static_cast<int64_t>(hn::MaxLanes(pair));
-    for (int64_t i = 0; i < kWidth; i += kStep) hn::StoreU(hn::LoadU(pair, in + i), pair, out + i);
-    return;
-  }
-  for (int64_t i = 0; i < kWidth; ++i) out[i] = i < width ? in[i] : 0.0F;
-}
+/// Floats between the panels of the left factor: rows of a panel are written in whole vectors, each of which is
+/// completed by the next, and the last reaches past the panel.
+HWY_INLINE int64_t LeftPanelStride(int64_t depth) { return depth * kTileRows + kLanes; }
 
-/// The same for columns beside each other: element (j, k) at in[k * stride + j].
+/// Packs `columns` columns that lie beside each other (element (j, k) at in[k * stride + j]) into panels
+/// [depth, kWidth] that lie panel_stride apart, the last one filled up with zeros. Where kWidth is no multiple of a
+/// vector, kLanes floats behind each panel are overwritten.
 template <int64_t kWidth>
 void PackRows(const float* in, int64_t stride, int64_t depth, int64_t columns, float* out, int64_t panel_stride) {
+  constexpr int64_t kSpan = (kWidth + kLanes - 1) / kLanes * kLanes;
   // Whole groups of panels row by row, so that each line and page of the input is visited once per group.
   constexpr int64_t kGroup = (128 + kWidth - 1) / kWidth;
   for (int64_t first = 0; first < columns; first += kGroup * kWidth, out += kGroup * panel_stride) {
     const int64_t last = std::min(columns, first + kGroup * kWidth);
     for (int64_t k = 0; k < depth; ++k) {
       const float* source = in + k * stride;
+      if (k + kAhead < depth) {
+        for (int64_t j = first; j < last; j += 16) hwy::Prefetch(source + kAhead * stride + j);
+      }
       float* target = out + k * kWidth;
-      for (int64_t j = first; j < last; j += kWidth, target += panel_stride) {
-        CopyPanelRow<kWidth>(source + j, last - j, target);
+      int64_t j = first;
+      for (; j + kWidth <= last && j + kSpan <= columns; j += kWidth, target += panel_stride) {
+        for (int64_t i = 0; i < kSpan; i += kLanes) hn::StoreU(hn::LoadU(Full(), source + j + i), Full(), target + i);
+      }
+      for (; j < last; j += kWidth, target += panel_stride) {
+        for (int64_t i = 0; i < kWidth; ++i) target[i] = j + i < last ? source[j + i] : 0.0F;
       }
     }
   }
@@ -163,7 +193,8 @@ void PackRows(const float* in, int64_t stride, int64_t depth, int64_t columns, f
 
 /// Rounds `size` floats in place to bf16 values.
 inline void RoundAllToBf16(float* data, int64_t size) {
-  ForEachVector(size, [&](auto d, int64_t i) HWY_ATTR { hn::StoreU(RoundToBf16(d, hn::LoadU(d, data + i)), d, data + i); });
+  ForEachVector(size,
+                [&](auto d, int64_t i) HWY_ATTR { hn::StoreU(RoundToBf16(d, hn::LoadU(d, data + i)), d, data + i); });
 }
 
 }  // namespace incontext::kernels::HWY_NAMESPACE

@@ -7,7 +7,6 @@
 namespace incontext::kernels::ref {
 namespace {
 
-
 double dot(const float* a, const float* b, int64_t size) {
   double sum = 0;
   for (int64_t d = 0; d < size; ++d) sum += static_cast<double>(a[d]) * static_cast<double>(b[d]);
@@ -45,7 +44,8 @@ void attention_forward(const AttentionForward& args) {
       for (int64_t i = 0; i < s.time; ++i) {
         const int64_t row = b * s.time + i;
         const int64_t count = s.causal ? i + 1 : s.time;
-        const double lse = probabilities(s, args.q + row * args.q_stride + h * s.head_dim, keys, args.k_stride, count, p);
+        const double lse =
+            probabilities(s, args.q + row * args.q_stride + h * s.head_dim, keys, args.k_stride, count, p);
         for (int64_t d = 0; d < s.head_dim; ++d) {
           double sum = 0;
           for (int64_t j = 0; j < count; ++j) {

@@ -19,17 +19,22 @@ double tanh_of_gelu(double x) { return std::tanh(std::sqrt(2 / std::numbers::pi)
 
 double act(Activation activation, double x) {
   switch (activation) {
-    case Activation::none: return x;
-    case Activation::relu: return x > 0 ? x : 0;
-    case Activation::gelu_tanh: return 0.5 * x * (1 + tanh_of_gelu(x));
+    case Activation::none:
+      return x;
+    case Activation::relu:
+      return x > 0 ? x : 0;
+    case Activation::gelu_tanh:
+      return 0.5 * x * (1 + tanh_of_gelu(x));
   }
   return x;
 }
 
 double act_derivative(Activation activation, double x) {
   switch (activation) {
-    case Activation::none: return 1;
-    case Activation::relu: return x > 0 ? 1 : 0;
+    case Activation::none:
+      return 1;
+    case Activation::relu:
+      return x > 0 ? 1 : 0;
     case Activation::gelu_tanh: {
       const double t = tanh_of_gelu(x);
       const double inner = std::sqrt(2 / std::numbers::pi) * (1 + 3 * 0.044715 * x * x);

@@ -10,7 +10,8 @@ void rope(const Rope& args) {
     for (int64_t h = 0; h < args.heads; ++h) {
       float* x = args.x + r * args.row_stride + h * args.head_stride;
       for (int64_t i = 0; i < half; ++i) {
-        const double frequency = std::pow(args.theta, -2.0 * static_cast<double>(i) / static_cast<double>(args.head_dim));
+        const double frequency =
+            std::pow(args.theta, -2.0 * static_cast<double>(i) / static_cast<double>(args.head_dim));
         const double angle = static_cast<double>(args.positions[r]) * frequency;
         const double c = std::cos(angle);
         const double s = args.inverse ? -std::sin(angle) : std::sin(angle);

@@ -1,0 +1,279 @@
+// The share of this machine's peak that the kernels reach at the shapes of a training step: 64 sequences of 82 tokens,
+// widths 64, 128 and 256. Each kernel is first compared with its definition.
+//   kernels_bench [threads]
+
+#include <fmt/format.h>
+#include <immintrin.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <ctime>
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/machine.h"
+#include "kernels/attention.h"
+#include "kernels/instruction_set.h"
+#include "kernels/matrix_product.h"
+#include "kernels/norm.h"
+#include "kernels/optimizer.h"
+
+namespace incontext::kernels {
+namespace {
+
+constexpr int64_t kSequences = 64;
+constexpr int64_t kTime = 82;
+constexpr int64_t kTokens = kSequences * kTime;
+constexpr int kRepeats = 15;
+
+/// Seconds of this thread alone with one thread, so that other work on the machine counts less; else of the clock.
+double seconds(bool alone) {
+  if (alone) {
+    timespec t{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+  }
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+struct Timing {
+  double best = 0, median = 0;
+};
+
+Timing time_of(bool alone, const std::function<void()>& work) {
+  work();
+  std::vector<double> times;
+  for (int repeat = 0; repeat < kRepeats; ++repeat) {
+    const double start = seconds(alone);
+    work();
+    times.push_back(seconds(alone) - start);
+  }
+  std::sort(times.begin(), times.end());
+  return {times.front(), times[times.size() / 2]};
+}
+
+// Twelve independent sums: enough to hide the latency of a multiply-add.
+[[gnu::target("avx2,fma")]] float avx2_loop(int64_t rounds) {
+  __m256 sums[12];
+  for (int i = 0; i < 12; ++i) sums[i] = _mm256_set1_ps(static_cast<float>(i));
+  const __m256 factor = _mm256_set1_ps(0.9999F), addend = _mm256_set1_ps(1e-3F);
+  for (int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 12
+    for (int i = 0; i < 12; ++i) sums[i] = _mm256_fmadd_ps(sums[i], factor, addend);
+  }
+  float total = 0;
+  for (const __m256& sum : sums) total += sum[0];
+  return total;
+}
+
+[[gnu::target("avx512f")]] float avx512_loop(int64_t rounds) {
+  __m512 sums[12];
+  for (int i = 0; i < 12; ++i) sums[i] = _mm512_set1_ps(static_cast<float>(i));
+  const __m512 factor = _mm512_set1_ps(0.9999F), addend = _mm512_set1_ps(1e-3F);
+  for (int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 12
+    for (int i = 0; i < 12; ++i) sums[i] = _mm512_fmadd_ps(sums[i], factor, addend);
+  }
+  float total = 0;
+  for (const __m512& sum : sums) total += sum[0];
+  return total;
+}
+
+/// Floating-point operations per second of fused multiply-adds on registers, on all threads of the pool.
+double measure_peak(base::ThreadPool& pool) {
+  const bool wide = __builtin_cpu_supports("avx512f") != 0;
+  base::check(wide || __builtin_cpu_supports("avx2") != 0, "[kernels_bench] expected a machine with AVX2, got none");
+  constexpr int64_t kRounds = 400000;
+  volatile float sink = 0;
+  const Timing timing = time_of(pool.size() == 1, [&] {
+    pool.run(pool.size(), [&](int64_t, int) { sink = sink + (wide ? avx512_loop(kRounds) : avx2_loop(kRounds)); });
+  });
+  return static_cast<double>(pool.size()) * kRounds * 12 * 2 * (wide ? 16 : 8) / timing.best;
+}
+
+std::vector<float> random_values(int64_t size, unsigned seed) {
+  std::mt19937 random(seed);
+  std::uniform_real_distribution<float> uniform(-0.5F, 0.5F);
+  std::vector<float> values(static_cast<std::size_t>(size));
+  for (float& value : values) value = uniform(random);
+  return values;
+}
+
+void check_close(const std::string& name, const std::vector<float>& actual, const std::vector<float>& expected) {
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    const float allowed = 1e-3F + 1e-4F * std::fabs(expected[i]);
+    base::check(std::fabs(actual[i] - expected[i]) <= allowed, "[{}] expected {} at {}, got {}", name, expected[i], i,
+                actual[i]);
+  }
+}
+
+/// Prints one line: rate in `unit` (1e9 per second) and its share of the peak, when one is given.
+void report(const std::string& name, const Timing& timing, double work, const char* unit, double peak) {
+  std::string share;
+  if (peak > 0)
+    share = fmt::format("{:6.1f} % {:6.1f} %", 100 * work / timing.best / peak, 100 * work / timing.median / peak);
+  fmt::print("{:<44} {:9.3f} ms {:8.1f} {} {}\n", name, timing.median * 1e3, work / timing.best / 1e9, unit, share);
+}
+
+struct Shape {
+  const char* name;
+  int64_t rows, columns, depth;
+  bool transpose_a = false, transpose_b = false;
+  Epilogue epilogue = {};
+};
+
+void bench_product(const Shape& s, int64_t width, double peak, base::ThreadPool& pool) {
+  const std::vector<float> a = random_values(s.rows * s.depth, 1);
+  const std::vector<float> b = random_values(s.columns * s.depth, 2);
+  const std::vector<float> bias = random_values(s.columns, 3);
+  std::vector<float> pre = random_values(s.rows * s.columns, 4);
+  std::vector<float> c(static_cast<std::size_t>(s.rows * s.columns));
+  MatrixProduct p;
+  p.rows = s.rows, p.columns = s.columns, p.depth = s.depth;
+  p.a = a.data(), p.a_stride = s.transpose_a ? s.rows : s.depth, p.transpose_a = s.transpose_a;
+  p.b = b.data(), p.b_stride = s.transpose_b ? s.depth : s.columns, p.transpose_b = s.transpose_b;
+  p.c = c.data(), p.c_stride = s.columns;
+  p.epilogue = s.epilogue;
+  if (s.transpose_b) p.epilogue.bias = bias.data();
+  if (p.epilogue.activation != Activation::none) p.epilogue.preactivation = pre.data();
+  const std::string name = fmt::format("{} {} {}x{}x{}", width, s.name, s.rows, s.columns, s.depth);
+  // The definition is slow: compare a few rows.
+  MatrixProduct few = p;
+  few.rows = std::min<int64_t>(s.rows, 7);
+  std::vector<float> expected(static_cast<std::size_t>(few.rows * s.columns)), expected_pre = pre;
+  few.c = expected.data();
+  if (few.epilogue.preactivation != nullptr) few.epilogue.preactivation = expected_pre.data();
+  ref::matrix_product(few, Precision::f32);
+  matrix_product(p, Precision::f32, pool);
+  check_close(name, {c.begin(), c.begin() + few.rows * s.columns}, expected);
+  const Timing timing = time_of(pool.size() == 1, [&] { matrix_product(p, Precision::f32, pool); });
+  report(name, timing, 2.0 * static_cast<double>(s.rows * s.columns * s.depth), "GFLOP/s", peak);
+}
+
+void bench_products(int64_t width, double peak, base::ThreadPool& pool) {
+  const Epilogue gelu{.activation = Activation::gelu_tanh};
+  const Epilogue gelu_gradient{.activation = Activation::gelu_tanh, .activation_gradient = true};
+  const std::vector<Shape> shapes{
+      {"qkv forward", kTokens, 3 * width, width, false, true},
+      {"projection forward", kTokens, width, width, false, true},
+      {"mlp up forward, gelu", kTokens, 4 * width, width, false, true, gelu},
+      {"mlp up forward, no gelu", kTokens, 4 * width, width, false, true},
+      {"mlp down forward", kTokens, width, 4 * width, false, true},
+      {"mlp down input gradient, gelu'", kTokens, 4 * width, width, false, false, gelu_gradient},
+      {"mlp up input gradient", kTokens, width, 4 * width},
+      {"qkv input gradient", kTokens, width, 3 * width},
+      {"qkv weight gradient", 3 * width, width, kTokens, true},
+      {"projection weight gradient", width, width, kTokens, true},
+      {"mlp up weight gradient", 4 * width, width, kTokens, true},
+      {"mlp down weight gradient", width, 4 * width, kTokens, true}};
+  for (const Shape& shape : shapes) bench_product(shape, width, peak, pool);
+}
+
+/// Operations that the triangle needs: products of queries and keys up to the diagonal.
+void bench_attention(int64_t width, double peak, base::ThreadPool& pool) {
+  const int64_t heads = width / 32;
+  const AttentionShape shape{kSequences, kTime, heads, heads, 32, true, 1 / std::sqrt(32.0F)};
+  const std::vector<float> qkv = random_values(kTokens * 3 * width, 1);
+  const std::vector<float> dout = random_values(kTokens * width, 2);
+  std::vector<float> out(static_cast<std::size_t>(kTokens * width)), lse(static_cast<std::size_t>(kTokens * heads));
+  std::vector<float> dqkv(qkv.size());
+  AttentionForward forward{shape,     qkv.data(), qkv.data() + width, qkv.data() + 2 * width,
+                           3 * width, 3 * width,  3 * width,          out.data(),
+                           width,     lse.data()};
+  attention_forward(forward, pool);
+  std::vector<float> expected(out.size());
+  AttentionForward few = forward;
+  few.shape.batch = 1;
+  few.out = expected.data();
+  few.log_sum_exp = nullptr;
+  ref::attention_forward(few);
+  expected.resize(static_cast<std::size_t>(kTime * width));
+  check_close("attention forward", {out.begin(), out.begin() + kTime * width}, expected);
+  const double product = 2.0 * static_cast<double>(kSequences * heads * 32) * kTime * (kTime + 1) / 2;
+  report(fmt::format("{} attention forward", width),
+         time_of(pool.size() == 1, [&] { attention_forward(forward, pool); }), 2 * product, "GFLOP/s", peak);
+  const AttentionBackward backward{shape,
+                                   qkv.data(),
+                                   qkv.data() + width,
+                                   qkv.data() + 2 * width,
+                                   3 * width,
+                                   3 * width,
+                                   3 * width,
+                                   out.data(),
+                                   dout.data(),
+                                   width,
+                                   width,
+                                   lse.data(),
+                                   dqkv.data(),
+                                   dqkv.data() + width,
+                                   dqkv.data() + 2 * width,
+                                   3 * width,
+                                   3 * width,
+                                   3 * width};
+  report(fmt::format("{} attention backward", width),
+         time_of(pool.size() == 1, [&] { attention_backward(backward, pool); }), 5 * product, "GFLOP/s", peak);
+}
+
+void bench_norm(int64_t width, base::ThreadPool& pool) {
+  const std::vector<float> x = random_values(kTokens * width, 1), dy = random_values(kTokens * width, 2);
+  const std::vector<float> gamma = random_values(width, 3), beta = random_values(width, 4);
+  std::vector<float> y(x.size()), dx(x.size()), expected(x.size());
+  std::vector<float> mean(static_cast<std::size_t>(kTokens)), rstd(mean), dgamma(gamma), dbeta(beta);
+  NormForward forward{NormKind::layer, kTokens,     width,           1e-5F,       x.data(),
+                      gamma.data(),    beta.data(), expected.data(), mean.data(), rstd.data()};
+  ref::norm_forward(forward);
+  forward.y = y.data();
+  norm_forward(forward, pool);
+  check_close("norm forward", y, expected);
+  const double bytes = 4.0 * static_cast<double>(kTokens * width);
+  report(fmt::format("{} norm forward", width), time_of(pool.size() == 1, [&] { norm_forward(forward, pool); }),
+         2 * bytes, "GB/s", 0);
+  const NormBackward backward{NormKind::layer, kTokens,     width,     dy.data(), x.data(),      gamma.data(),
+                              mean.data(),     rstd.data(), dy.data(), dx.data(), dgamma.data(), dbeta.data()};
+  report(fmt::format("{} norm backward", width), time_of(pool.size() == 1, [&] { norm_backward(backward, pool); }),
+         3 * bytes, "GB/s", 0);
+}
+
+void bench_adam(base::ThreadPool& pool) {
+  constexpr int64_t kSize = 2000000;
+  std::vector<float> p = random_values(kSize, 1), m(p.size()), v(p.size());
+  const std::vector<float> g = random_values(kSize, 2);
+  const AdamStep step{.learning_rate = 1e-4F, .correction1 = 0.1, .correction2 = 0.001};
+  const std::vector<AdamParameter> all{{p.data(), g.data(), m.data(), v.data(), kSize}};
+  report("adam step, 2M parameters", time_of(pool.size() == 1, [&] { adam_step(step, all, pool); }), 28.0 * kSize,
+         "GB/s", 0);
+  report("squared norm, 2M parameters", time_of(pool.size() == 1, [&] { static_cast<void>(squared_norm(all, pool)); }),
+         4.0 * kSize, "GB/s", 0);
+}
+
+void bench_all(int threads) {
+  base::ThreadPool pool(threads);
+  const double peak = measure_peak(pool);
+  fmt::print("{}; kernels use {}; {} threads; peak {:.1f} GFLOP/s\n", base::machine_description(), instruction_set(),
+             threads, peak / 1e9);
+  fmt::print("{:<44} {:>12} {:>16} {:>8} {:>8}\n", "", "median", "best", "best", "median");
+  for (const int64_t width : {64, 128, 256}) {
+    bench_products(width, peak, pool);
+    bench_attention(width, peak, pool);
+    bench_norm(width, pool);
+  }
+  bench_adam(pool);
+}
+
+}  // namespace
+}  // namespace incontext::kernels
+
+int main(int argc, char** argv) {
+  try {
+    incontext::kernels::bench_all(argc > 1 ? std::atoi(argv[1]) : 1);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return 1;
+  }
+  return 0;
+}

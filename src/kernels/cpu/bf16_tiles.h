@@ -1,0 +1,82 @@
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/threads.h"
+#include "kernels/matrix_product.h"
+
+namespace incontext::kernels {
+
+/// Products of bf16 factors on a unit that multiplies small tiles: 16 rows of A by 16 columns of B, 32 deep, with sums
+/// in fp32 (Intel's AMX). The work comes in blocks of 2 x 2 tiles, so that each loaded tile is used twice:
+///   left block  [2 halves][16 rows][32 k]                         of 32 rows and 32 k
+///   right block [2 halves][16 pairs of k][16 columns][2 of a pair]  of 32 k and 32 columns
+constexpr int64_t kTileBlock = 32;
+constexpr int64_t kTileBlockSize = kTileBlock * kTileBlock;
+
+/// One strip of 32 rows against `blocks` blocks of 32 columns, each `steps` blocks deep; left is [steps] blocks, right
+/// [blocks][steps] blocks, sums [32, 32 * blocks] is overwritten.
+using TileStrip = void (*)(const uint16_t* left, const uint16_t* right, int64_t steps, int64_t blocks, float* sums);
+
+/// The loops over a unit `Tiles`, which holds the sums of a block between clear() and store().
+template <class Tiles>
+void multiply_tile_strip(const uint16_t* left, const uint16_t* right, int64_t steps, int64_t blocks, float* sums) {
+  Tiles tiles;
+  for (int64_t block = 0; block < blocks; ++block) {
+    tiles.clear();
+    for (int64_t step = 0; step < steps; ++step) {
+      tiles.step(left + step * kTileBlockSize, right + (block * steps + step) * kTileBlockSize);
+    }
+    tiles.store(sums + block * kTileBlock, blocks * kTileBlock);
+  }
+}
+
+/// The unit in plain C++: what AMX computes, but for denormals, which AMX takes for 0. Lets any machine test what
+/// surrounds the unit.
+class PlainTiles {
+ public:
+  void clear() { sums_ = {}; }
+
+  void step(const uint16_t* left, const uint16_t* right) {
+    for (std::size_t i = 0; i < 32; ++i) {
+      for (std::size_t j = 0; j < 32; ++j) {
+        const uint16_t* a = left + i * 32;
+        const uint16_t* b = right + j / 16 * 512 + j % 16 * 2;
+        float even = 0;
+        float odd = 0;
+        for (std::size_t pair = 0; pair < 16; ++pair) {
+          even += value(a[2 * pair]) * value(b[pair * 32]);
+          odd += value(a[2 * pair + 1]) * value(b[pair * 32 + 1]);
+        }
+        sums_[i * 32 + j] += even + odd;
+      }
+    }
+  }
+
+  void store(float* out, int64_t stride) const {
+    for (std::size_t i = 0; i < 32; ++i) {
+      for (std::size_t j = 0; j < 32; ++j) {
+        out[static_cast<int64_t>(i) * stride + static_cast<int64_t>(j)] = sums_[i * 32 + j];
+      }
+    }
+  }
+
+ private:
+  static float value(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16U); }
+
+  std::array<float, 1024> sums_{};
+};
+
+/// matrix_product with bf16 factors on tiles; `strip` multiplies them.
+void matrix_product_on_tiles(const MatrixProduct& product, TileStrip strip, base::ThreadPool& pool);
+
+/// The strip of this machine's AMX unit, or null where the processor or the operating system has none.
+TileStrip amx_tile_strip();
+
+/// The same, but null as well while dispatch is limited to an instruction set without AMX.
+TileStrip usable_tile_strip();
+
+}  // namespace incontext::kernels

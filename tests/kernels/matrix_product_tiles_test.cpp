@@ -1,0 +1,81 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "kernels/cpu/bf16_tiles.h"
+#include "kernels/inputs.h"
+#include "kernels/matrix_product.h"
+#include "kernels/product_case.h"
+
+namespace incontext::kernels {
+namespace {
+
+class TilesTest : public EveryInstructionSet {
+ protected:
+  base::ThreadPool pool_{2};
+};
+INCONTEXT_EVERY_INSTRUCTION_SET(TilesTest);
+
+/// What surrounds the tiles of AMX, on a unit in plain C++, and on the real one where there is one.
+TEST_P(TilesTest, MultiplyLikeTheReference) {
+  std::vector<TileStrip> strips{&multiply_tile_strip<PlainTiles>};
+  if (amx_tile_strip() != nullptr) strips.push_back(amx_tile_strip());
+  struct Shape {
+    int64_t m, n, k;
+  };
+  for (const TileStrip strip : strips) {
+    for (const Shape& s : {Shape{1, 1, 1}, Shape{5, 7, 0}, Shape{16, 16, 32}, Shape{17, 15, 31}, Shape{31, 33, 33},
+                           Shape{32, 32, 64}, Shape{33, 31, 65}, Shape{70, 100, 130}, Shape{20, 40, 2000}}) {
+      for (int bits = 0; bits < 8; ++bits) {
+        Case c{s.m, s.n, s.k};
+        c.transpose_a = (bits & 1) != 0;
+        c.transpose_b = (bits & 2) != 0;
+        c.accumulate = (bits & 4) != 0;
+        c.bias = c.residual = bits % 3 == 0;
+        c.activation = bits % 3 == 1 ? Activation::gelu_tanh : Activation::none;
+        c.preactivation = bits % 3 == 1;
+        c.precision = Precision::bf16;
+        for (const bool integers : {false, true}) {
+          c.integers = integers;
+          expect_matches_reference(c, random_, pool_, strip);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(TilesTest, ShowNaNAndRoundToEven) {
+  // 1 + 2^-8 rounds to 1 and 1 + 3 * 2^-8 to 1 + 2^-6; the largest float rounds to infinity.
+  const float values[3] = {1.00390625F, 1.01171875F, 3.4e38F};
+  const float one = 1;
+  float out[3] = {};
+  MatrixProduct p;
+  p.rows = 3, p.columns = 1, p.depth = 1;
+  p.a = values, p.a_stride = 1, p.b = &one, p.b_stride = 1, p.c = out, p.c_stride = 1;
+  matrix_product_on_tiles(p, &multiply_tile_strip<PlainTiles>, pool_);
+  EXPECT_EQ(out[0], 1.0F);
+  EXPECT_EQ(out[1], 1.015625F);
+  EXPECT_TRUE(std::isinf(out[2]));
+  p.b = &kNaN;
+  matrix_product_on_tiles(p, &multiply_tile_strip<PlainTiles>, pool_);
+  EXPECT_TRUE(std::isnan(out[0]));
+}
+
+TEST_P(TilesTest, BitsDoNotDependOnThreads) {
+  Case c{70, 100, 1500};
+  c.transpose_a = true;
+  c.precision = Precision::bf16;
+  const Problem first(c, random_);
+  std::vector<std::vector<float>> results;
+  for (const int threads : {1, 2, 3, 5}) {
+    base::ThreadPool pool(threads);
+    Problem problem = first;
+    matrix_product_on_tiles(problem.arguments(c), &multiply_tile_strip<PlainTiles>, pool);
+    results.push_back(problem.c.values());
+  }
+  for (std::size_t i = 1; i < results.size(); ++i) EXPECT_CLOSE(results[i], results[0], testing::exact());
+}
+
+}  // namespace
+}  // namespace incontext::kernels

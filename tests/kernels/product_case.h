@@ -1,0 +1,92 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+#include "kernels/cpu/bf16_tiles.h"
+#include "kernels/inputs.h"
+#include "kernels/matrix_product.h"
+#include "support/close.h"
+
+namespace incontext::kernels {
+
+/// One matrix product to be compared with its definition.
+struct Case {
+  int64_t rows, columns, depth;
+  bool transpose_a = false, transpose_b = false;
+  bool accumulate = false, bias = false, residual = false, preactivation = false;
+  Activation activation = Activation::none;
+  bool gradient = false;
+  Precision precision = Precision::f32;
+  bool integers = false;
+  int64_t padding = 3, offset = 1;
+};
+
+inline std::string describe(const Case& c) {
+  return fmt::format(
+      "{}x{}x{} ta {} tb {} accumulate {} bias {} residual {} pre {} act {} gradient {} bf16 {} padding {}", c.rows,
+      c.columns, c.depth, c.transpose_a, c.transpose_b, c.accumulate, c.bias, c.residual, c.preactivation,
+      static_cast<int>(c.activation), c.gradient, c.precision == Precision::bf16, c.padding);
+}
+
+/// The tensors of one case; copies of it start from the same values.
+struct Problem {
+  Matrix a, b, c, pre, residual, bias;
+
+  Problem(const Case& k, std::mt19937& random)
+      : a(k.transpose_a ? k.depth : k.rows, k.transpose_a ? k.rows : k.depth, k.padding, k.offset),
+        b(k.transpose_b ? k.columns : k.depth, k.transpose_b ? k.depth : k.columns, k.padding, k.offset),
+        c(k.rows, k.columns, k.padding, k.offset),
+        pre(k.rows, k.columns, k.padding, k.offset),
+        residual(k.rows, k.columns, k.padding, k.offset),
+        bias(1, k.columns, 0, k.offset) {
+    for (Matrix* m : {&a, &b, &c, &pre, &residual, &bias}) k.integers ? m->fill_exact(random) : m->fill(random);
+    // Without accumulation what C held must not matter.
+    if (!k.accumulate) {
+      for (int64_t i = 0; i < k.rows; ++i) std::fill_n(&c.at(i, 0), k.columns, kNaN);
+    }
+  }
+
+  MatrixProduct arguments(const Case& k) {
+    MatrixProduct p;
+    p.rows = k.rows, p.columns = k.columns, p.depth = k.depth;
+    p.a = a.data(), p.a_stride = a.stride(), p.transpose_a = k.transpose_a;
+    p.b = b.data(), p.b_stride = b.stride(), p.transpose_b = k.transpose_b;
+    p.c = c.data(), p.c_stride = c.stride(), p.accumulate = k.accumulate;
+    if (k.bias) p.epilogue.bias = bias.data();
+    if (k.residual) p.epilogue.residual = residual.data();
+    if (k.preactivation) p.epilogue.preactivation = pre.data();
+    p.epilogue.activation = k.activation;
+    p.epilogue.activation_gradient = k.gradient;
+    return p;
+  }
+};
+
+inline void expect_matches_reference(const Case& k, std::mt19937& random, base::ThreadPool& pool,
+                                     TileStrip strip = nullptr) {
+  SCOPED_TRACE(describe(k));
+  Problem fast(k, random);
+  Problem slow = fast;
+  if (strip == nullptr) {
+    matrix_product(fast.arguments(k), k.precision, pool);
+  } else {
+    matrix_product_on_tiles(fast.arguments(k), strip, pool);
+  }
+  ref::matrix_product(slow.arguments(k), k.precision);
+  const bool exactly = k.integers && k.activation != Activation::gelu_tanh;
+  const testing::Tolerance tolerance =
+      exactly ? testing::exact()
+              : testing::Tolerance{testing::accumulated(testing::kEpsilonF32, static_cast<std::size_t>(k.depth) + 3,
+                                                        static_cast<double>(k.depth) / 4 + 3)
+                                           .absolute +
+                                       2e-6,
+                                   4e-7};
+  EXPECT_CLOSE(fast.c.values(), slow.c.values(), tolerance);
+  EXPECT_CLOSE(fast.pre.values(), slow.pre.values(), tolerance);
+  EXPECT_TRUE(fast.c.padding_is_untouched());
+  EXPECT_TRUE(fast.pre.padding_is_untouched());
+}
+
+}  // namespace incontext::kernels
