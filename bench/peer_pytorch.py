@@ -207,7 +207,8 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     names = lambda known: lambda text: [name if name in known else parser.error(
         f"expected some of {', '.join(known)}, got '{name}'") for name in text.split(",") if name]
-    parser.add_argument("--models", type=names(MODELS), default=list(MODELS), help="comma-separated: " + ",".join(MODELS))
+    parser.add_argument("--models", type=names(MODELS), default=list(MODELS),
+                        help="comma-separated: " + ",".join(MODELS))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=20, help="time per model (default 20)")
     parser.add_argument("--steps", type=int, help="this many steps instead of a time")

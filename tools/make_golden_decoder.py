@@ -17,8 +17,8 @@ Every file holds, in float32, with N = 2 * points tokens, C = width, B = batch:
 and the metadata config (JSON), command, torch, numpy, python.
 
 The decoder reads x_1, y_1, x_2, y_2, ... (y in coordinate 0 of a vector of zeros) and predicts y_i at the token of x_i.
-Layers are pre-norm: h += attention(norm1(h)); h += mlp(norm2(h)). Rows of qkv.weight are the heads of q, then of k, then
-of v. A looped model has P = read_in(tokens) + position and repeats Y <- norm(layers(Y + P)) from Y = 0 (injection add),
+Layers are pre-norm: h += attention(norm1(h)); h += mlp(norm2(h)). Rows of qkv.weight are the heads of q, then of k,
+then of v. A looped model has P = read_in(tokens) + position and repeats Y <- norm(layers(Y + P)) from Y = 0 (injection add),
 norm(layers(Y * P)) from Y = 0 (multiply), or norm(layers(Y)) from Y = P (none); loops before the last `loss_window` run
 without gradient. Linear maps of layers have biases where `biases` is true; read_in and read_out always have.
 
