@@ -13,9 +13,9 @@ namespace incontext::kernels {
 /// p -= learning_rate * (m / correction1) / (sqrt(v / correction2) + epsilon)  (+ learning_rate * weight_decay * p
 /// when decoupled), with correction_k = 1 - beta_k^step.
 struct AdamStep {
-  float learning_rate = 0, beta1 = 0.9F, beta2 = 0.999F, epsilon = 1e-8F, weight_decay = 0;
+  double learning_rate = 0, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0;
   bool decoupled = false;
-  float gradient_scale = 1;  // clipping
+  double gradient_scale = 1;  // clipping
   double correction1 = 1, correction2 = 1;
 };
 

@@ -105,7 +105,7 @@ Tensor mlp(const Settings& settings, const Tensor& x, const MlpWeights& weights,
     const Tensor up = linear(settings, x, weights.up, weights.up_bias);
     return linear(settings, silu_multiply(settings, gate, up), weights.down, weights.down_bias, residual);
   }
-  if (!use_kernels(settings, x)) {
+  if (!use_kernels(settings, x) || activation == Activation::none) {
     const Tensor hidden = activate(linear(settings, x, weights.up, weights.up_bias), activation);
     return linear(settings, hidden, weights.down, weights.down_bias, residual);
   }

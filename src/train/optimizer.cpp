@@ -56,13 +56,13 @@ void Optimizer::step(double learning_rate, double gradient_scale, int64_t step, 
   const double correction2 = 1 - std::pow(options_.beta2, count);
   const bool decoupled = options_.name == "adamw";
   if (use_kernels && on_cpu()) {
-    const kernels::AdamStep update{.learning_rate = static_cast<float>(learning_rate),
-                                   .beta1 = static_cast<float>(options_.beta1),
-                                   .beta2 = static_cast<float>(options_.beta2),
-                                   .epsilon = static_cast<float>(options_.epsilon),
-                                   .weight_decay = static_cast<float>(options_.weight_decay),
+    const kernels::AdamStep update{.learning_rate = learning_rate,
+                                   .beta1 = options_.beta1,
+                                   .beta2 = options_.beta2,
+                                   .epsilon = options_.epsilon,
+                                   .weight_decay = options_.weight_decay,
                                    .decoupled = decoupled,
-                                   .gradient_scale = static_cast<float>(gradient_scale),
+                                   .gradient_scale = gradient_scale,
                                    .correction1 = correction1,
                                    .correction2 = correction2};
     kernels::adam_step(update, as_kernel_parameters(parameters_, moments_), tensor::kernel_pool());

@@ -11,9 +11,9 @@ namespace incontext::train {
 
 /// Where a run lives and how it was started.
 struct RunPlace {
-  std::filesystem::path directory;
+  std::filesystem::path directory = {};
   bool resume = false;
-  std::string command;  // what the user typed
+  std::string command = {};  // what the user typed
   bool quiet = false;   // no progress line
 };
 

@@ -44,12 +44,12 @@ TEST_P(OptimizerTest, StepsLikeTheReference) {
   for (const bool decoupled : {false, true}) {
     Problem fast(sizes, random_);
     Problem slow = fast;
-    const AdamStep step{.learning_rate = 0.01F,
-                        .beta1 = 0.9F,
-                        .beta2 = 0.99F,
-                        .weight_decay = 0.1F,
+    const AdamStep step{.learning_rate = 0.01,
+                        .beta1 = 0.9,
+                        .beta2 = 0.99,
+                        .weight_decay = 0.1,
                         .decoupled = decoupled,
-                        .gradient_scale = 0.5F,
+                        .gradient_scale = 0.5,
                         .correction1 = 0.19,
                         .correction2 = 0.03};
     adam_step(step, fast.parameters(), pool_);
@@ -87,10 +87,10 @@ TEST(OptimizerReference, FirstStepMovesByTheLearningRate) {
 TEST(OptimizerReference, DecayIsCoupledOrNot) {
   for (const bool decoupled : {false, true}) {
     std::vector<float> p{2}, g{0}, m{0}, v{0};
-    const AdamStep step{.learning_rate = 0.5F,
+    const AdamStep step{.learning_rate = 0.5,
                         .weight_decay = 0.25F,
                         .decoupled = decoupled,
-                        .correction1 = 0.1F,
+                        .correction1 = 0.1,
                         .correction2 = 0.001F};
     ref::adam_step(step, {p.data(), g.data(), m.data(), v.data(), 1});
     EXPECT_NEAR(static_cast<double>(p[0]), decoupled ? 2 - 0.5 * 0.25 * 2 : 2 - 0.5, 1e-4);

@@ -129,8 +129,8 @@ INSTANTIATE_TEST_SUITE_P(Cases, GoldenDecoder,
                          ::testing::Combine(::testing::Values("gpt2", "rms_rotary_relu", "gated", "looped_add",
                                                               "looped_multiply", "looped_none"),
                                             ::testing::Bool()),
-                         [](const auto& info) {
-                           return std::get<0>(info.param) + (std::get<1>(info.param) ? "_kernels" : "_fallback");
+                         [](const auto& tested) {
+                           return std::get<0>(tested.param) + (std::get<1>(tested.param) ? "_kernels" : "_fallback");
                          });
 
 }  // namespace

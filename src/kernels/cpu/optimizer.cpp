@@ -21,20 +21,27 @@ void AdamRange(const AdamStep& step, const AdamParameter& parameter, int64_t fir
   const float* gradient = parameter.gradient + first;
   float* m = parameter.first_moment + first;
   float* v = parameter.second_moment + first;
-  const auto rate = static_cast<float>(static_cast<double>(step.learning_rate) / step.correction1);
+  const auto rate = static_cast<float>(step.learning_rate / step.correction1);
   const auto inverse_correction2 = static_cast<float>(1 / step.correction2);
-  const float coupled = step.decoupled ? 0.0F : step.weight_decay;
-  const float keep = step.decoupled ? 1 - step.learning_rate * step.weight_decay : 1.0F;
+  const auto coupled = static_cast<float>(step.decoupled ? 0 : step.weight_decay);
+  const auto keep = static_cast<float>(step.decoupled ? 1 - step.learning_rate * step.weight_decay : 1);
+  const auto scale = static_cast<float>(step.gradient_scale);
+  const auto epsilon = static_cast<float>(step.epsilon);
+  // 1 - beta in double: in fp32 the difference of 1 and 0.999 is wrong in its fifth digit.
+  const auto beta1 = static_cast<float>(step.beta1);
+  const auto beta2 = static_cast<float>(step.beta2);
+  const auto new1 = static_cast<float>(1 - step.beta1);
+  const auto new2 = static_cast<float>(1 - step.beta2);
   ForEachVector(size, [&](auto d, int64_t i) HWY_ATTR {
     const auto old = hn::LoadU(d, p + i);
     const auto g =
-        hn::MulAdd(hn::Set(d, coupled), old, hn::Mul(hn::Set(d, step.gradient_scale), hn::LoadU(d, gradient + i)));
+        hn::MulAdd(hn::Set(d, coupled), old, hn::Mul(hn::Set(d, scale), hn::LoadU(d, gradient + i)));
     const auto first_moment =
-        hn::MulAdd(hn::Set(d, step.beta1), hn::LoadU(d, m + i), hn::Mul(hn::Set(d, 1 - step.beta1), g));
+        hn::MulAdd(hn::Set(d, beta1), hn::LoadU(d, m + i), hn::Mul(hn::Set(d, new1), g));
     const auto second_moment =
-        hn::MulAdd(hn::Set(d, step.beta2), hn::LoadU(d, v + i), hn::Mul(hn::Mul(hn::Set(d, 1 - step.beta2), g), g));
+        hn::MulAdd(hn::Set(d, beta2), hn::LoadU(d, v + i), hn::Mul(hn::Mul(hn::Set(d, new2), g), g));
     const auto root = hn::Sqrt(hn::Mul(second_moment, hn::Set(d, inverse_correction2)));
-    const auto change = hn::Div(hn::Mul(first_moment, hn::Set(d, rate)), hn::Add(root, hn::Set(d, step.epsilon)));
+    const auto change = hn::Div(hn::Mul(first_moment, hn::Set(d, rate)), hn::Add(root, hn::Set(d, epsilon)));
     hn::StoreU(first_moment, d, m + i);
     hn::StoreU(second_moment, d, v + i);
     hn::StoreU(hn::Sub(hn::Mul(old, hn::Set(d, keep)), change), d, p + i);

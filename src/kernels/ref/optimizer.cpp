@@ -5,21 +5,17 @@
 namespace incontext::kernels::ref {
 
 void adam_step(const AdamStep& step, const AdamParameter& parameter) {
-  const auto beta1 = static_cast<double>(step.beta1);
-  const auto beta2 = static_cast<double>(step.beta2);
-  const auto decay = static_cast<double>(step.weight_decay);
-  const auto rate = static_cast<double>(step.learning_rate);
   for (int64_t i = 0; i < parameter.size; ++i) {
     const auto p = static_cast<double>(parameter.parameter[i]);
-    double g = static_cast<double>(step.gradient_scale) * static_cast<double>(parameter.gradient[i]);
-    if (!step.decoupled) g += decay * p;
-    const double m = beta1 * static_cast<double>(parameter.first_moment[i]) + (1 - beta1) * g;
-    const double v = beta2 * static_cast<double>(parameter.second_moment[i]) + (1 - beta2) * g * g;
-    double change = m / step.correction1 / (std::sqrt(v / step.correction2) + static_cast<double>(step.epsilon));
-    if (step.decoupled) change += decay * p;
+    double g = step.gradient_scale * static_cast<double>(parameter.gradient[i]);
+    if (!step.decoupled) g += step.weight_decay * p;
+    const double m = step.beta1 * static_cast<double>(parameter.first_moment[i]) + (1 - step.beta1) * g;
+    const double v = step.beta2 * static_cast<double>(parameter.second_moment[i]) + (1 - step.beta2) * g * g;
+    double change = m / step.correction1 / (std::sqrt(v / step.correction2) + step.epsilon);
+    if (step.decoupled) change += step.weight_decay * p;
     parameter.first_moment[i] = static_cast<float>(m);
     parameter.second_moment[i] = static_cast<float>(v);
-    parameter.parameter[i] = static_cast<float>(p - rate * change);
+    parameter.parameter[i] = static_cast<float>(p - step.learning_rate * change);
   }
 }
 
