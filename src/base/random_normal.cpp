@@ -1,6 +1,7 @@
 // RandomStream::fill_normal, written so that the compiler turns every loop into vector code. Only +, -, *, sqrt and
 // integer operations occur, which IEEE 754 rounds in one way: the numbers are the same on every machine, whatever
-// its mathematical library. (This file is compiled with -fno-math-errno, or std::sqrt would not be one instruction.)
+// its mathematical library. (This file is compiled with -fno-math-errno, or
+// std::sqrt would not be one instruction, and with -ffp-contract=off.)
 #include <algorithm>
 #include <bit>
 #include <cmath>

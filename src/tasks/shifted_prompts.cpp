@@ -163,9 +163,9 @@ Prompts sample_prompts(const Task& task, const PromptOptions& options, const Dra
     task.functions().draw(streams.function, draw.active_dims, parameters);
     Slot slot{row(prompts.xs, i), row(prompts.query_xs, i),  dims, draw.active_dims,
               draw.points,        task.options().input_scale};
-    const base::RandomStream unused_inputs = streams.inputs;
+    const base::RandomStream start = streams.inputs;
     task.inputs().draw(streams.inputs, draw.active_dims, slot.xs);
-    streams.inputs = unused_inputs;  // a shift that replaces the inputs draws them from the same numbers
+    streams.inputs = start;  // a shift that replaces the inputs draws them from the same numbers
     kind.shift(options, streams, slot);
     task.functions().evaluate(parameters, slot.xs, row(prompts.ys, i));
     task.functions().evaluate(parameters, slot.query, row(prompts.query_ys, i));

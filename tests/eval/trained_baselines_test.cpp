@@ -63,7 +63,7 @@ TEST(BoostedTrees, BeatPredictingZeroAndASingleTreeOnTrees) {
 }
 
 TEST(BoostedTrees, ShrinkTowardsTheMeanAsTheFormulaSays) {
-  // Labels ±1 at x = ±1, one round: leaves of one example hold (1 + 1 ... ) sum / (count + lambda) with lambda 1.
+  // Labels 2 and 4 on the two sides, two examples each; a leaf holds sum / (count + 1) of the deviations left.
   tasks::Prompts prompts = prompts_of("linear_regression", "opposite_orthant", 1, 5, 1);
   prompts.xs.copy_(torch::tensor({-1.0F, -1.0F, 1.0F, 1.0F, 0.0F}).view({1, 5, 1}));
   prompts.ys.copy_(torch::tensor({2.0F, 2.0F, 4.0F, 4.0F, 0.0F}).view({1, 5}));
@@ -73,6 +73,18 @@ TEST(BoostedTrees, ShrinkTowardsTheMeanAsTheFormulaSays) {
   options.boosting.learning_rate = 0.5;
   // Mean 3; deviation 1; a leaf of two moves by 0.5 * 2 d / (2 + 1) = d/3, twice.
   EXPECT_NEAR(ask("boosted_trees", prompts, {4}, options)[0][0].item<double>(), 3 + 1 - (2.0 / 3) * (2.0 / 3), 1e-5);
+}
+
+TEST(Trees, ErrorsOfXgboostAreOneLine) {
+  tasks::Prompts prompts = prompts_of("linear_regression", "opposite_orthant", 2, 3, 2);
+  prompts.ys.fill_(NAN);
+  try {
+    ask("boosted_trees", prompts, {2});
+    FAIL() << "expected an Error";
+  } catch (const base::Error& error) {
+    EXPECT_STREQ(error.what(),
+                 "[xgboost] setting labels: Check failed: valid: Label contains NaN, infinity or a value too large.");
+  }
 }
 
 TEST(NeuralNetwork, LearnsALinearFunction) {

@@ -1,6 +1,6 @@
 #include <xgboost/c_api.h>
 
-#include <cmath>
+#include <algorithm>
 #include <limits>
 
 #include "base/error.h"
@@ -9,11 +9,14 @@
 namespace incontext::eval {
 namespace {
 
-/// Turns XGBoost's status into an Error with the first line of its message (a stack trace follows it).
+/// Turns XGBoost's status into an Error with the first line of its message, less the time and place in XGBoost's
+/// sources before it and the stack trace after it.
 void check_xgboost(int status, const char* call) {
   if (status == 0) return;
-  const std::string message = XGBGetLastError();
-  base::fail("[xgboost] {}: {}", call, message.substr(0, message.find('\n')));
+  std::string message = XGBGetLastError();
+  message.resize(std::min(message.find('\n'), message.size()));
+  const size_t reason = message.find("Check failed");
+  base::fail("[xgboost] {}: {}", call, reason == std::string::npos ? message : message.substr(reason));
 }
 
 /// A data matrix of XGBoost.
