@@ -1,0 +1,87 @@
+// Each command as a user types it.
+
+#include "base/file.h"
+#include "cli/program.h"
+
+namespace incontext::testing {
+namespace {
+
+using base::Json;
+
+TEST(Commands, HelpEverywhereWithAnExample) {
+  for (const std::vector<std::string>& command : std::vector<std::vector<std::string>>{
+           {}, {"train"}, {"eval"}, {"report"}, {"bench", "train"}}) {
+    std::vector<std::string> arguments = command;
+    arguments.emplace_back("--help");
+    const CommandResult result = incontext_with(arguments);
+    EXPECT_EQ(result.status, 0);
+    EXPECT_NE(result.out.find("Example:"), std::string::npos) << result.out;
+  }
+  EXPECT_NE(incontext_with({"train", "--list-options"}).out.find("training.learning_rate"), std::string::npos);
+  EXPECT_NE(incontext_with({"eval", "--list-options"}).out.find("baselines.predictors"), std::string::npos);
+}
+
+TEST(Commands, TrainEvalReportWithJsonAlone) {
+  const TemporaryDirectory place;
+  const std::string run = (place / "run").string();
+  const std::string config = write_text(
+      place / "config.yaml", tiny_config("  loop_window: 2\n") + "inherit: base.yaml\n");
+  write_text(place / "base.yaml", "model: {loop: {count: 3}}\n");
+
+  const CommandResult train = incontext_with({"train", config, "--out", run, "--json"});
+  ASSERT_EQ(train.status, 0) << train.err;
+  const Json trained = Json::parse(train.out);
+  EXPECT_EQ(trained["steps"], 12);
+  EXPECT_TRUE(std::filesystem::exists(trained["checkpoint"].get<std::string>() + "/config.json"));
+
+  const CommandResult eval = incontext_with(
+      {"eval", run, "--json", "--set", "prompts=8", "--set", "kinds=[standard, orthogonal_query]", "--set", "by_loop=5"});
+  ASSERT_EQ(eval.status, 0) << eval.err;
+  bool least_squares = false;
+  bool fifth_loop = false;
+  const Json evaluated = Json::parse(eval.out);
+  for (const Json& record : evaluated["records"]) {
+    const Json& setting = record["setting"];
+    // Three noise-free examples determine three weights.
+    if (record["what"] == "squared_error" && setting["predictor"] == "least_squares" && setting["examples"] == 4) {
+      least_squares = true;
+      EXPECT_LT(record["value"].get<double>(), 1e-8);
+    }
+    fifth_loop = fifth_loop || (record["what"] == "squared_error_by_loop" && setting["loops"] == 5);
+  }
+  EXPECT_TRUE(least_squares);
+  EXPECT_TRUE(fifth_loop);
+
+  const std::string page = (place / "report.html").string();
+  const CommandResult report = incontext_with({"report", run, "--out", page, "--json"});
+  ASSERT_EQ(report.status, 0) << report.err;
+  EXPECT_EQ(Json::parse(report.out)["files"][0], page);
+  EXPECT_NE(base::read_file(page).find("<svg"), std::string::npos);
+}
+
+TEST(Commands, EvaluationIsTheSameEveryTime) {
+  const TemporaryDirectory place;
+  const std::string run = (place / "run").string();
+  ASSERT_EQ(incontext_with({"train", write_text(place / "c.yaml", tiny_config()), "--out", run, "--quiet"}).status, 0);
+  const std::vector<std::string> arguments = {"eval", run, "--quiet", "--json", "--set", "prompts=8"};
+  const std::string first = incontext_with(arguments).out;
+  std::vector<std::string> threaded = arguments;
+  threaded.insert(threaded.end(), {"--threads", "1"});
+  EXPECT_EQ(incontext_with(threaded).out, first);
+  EXPECT_NE(first.find("squared_error"), std::string::npos);
+}
+
+TEST(Commands, BenchTrainPrintsOneObject) {
+  const CommandResult result =
+      incontext_with({"bench", "train", "--models", "tiny", "--seconds", "0.1", "--peer", "", "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Json row = Json::parse(result.out)["results"][0];
+  EXPECT_EQ(row["model"], "tiny");
+  EXPECT_GT(row["steps_per_second"].get<double>(), 0);
+  EXPECT_GT(row["share_of_fp32_peak"].get<double>(), 0);
+  EXPECT_LT(row["share_of_fp32_peak"].get<double>(), 1.1);
+  EXPECT_TRUE(row["ratio"].is_null());
+}
+
+}  // namespace
+}  // namespace incontext::testing
