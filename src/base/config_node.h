@@ -18,11 +18,11 @@ struct ConfigNode {
   enum class Kind { null, scalar, sequence, mapping };
 
   Kind kind = Kind::null;
-  std::string scalar;                                        // text of a scalar
-  bool quoted = false;                                       // a quoted scalar is always a string
-  std::vector<ConfigNode> items;                             // of a sequence
-  std::vector<std::pair<std::string, ConfigNode>> entries;   // of a mapping, in order
-  std::string where;                                         // "train.yaml:12" or "--set a.b=c"
+  std::string scalar;                                       // text of a scalar
+  bool quoted = false;                                      // a quoted scalar is always a string
+  std::vector<ConfigNode> items;                            // of a sequence
+  std::vector<std::pair<std::string, ConfigNode>> entries;  // of a mapping, in order
+  std::string where;                                        // "train.yaml:12" or "--set a.b=c"
 
   const ConfigNode* find(std::string_view key) const;
   ConfigNode* find(std::string_view key);

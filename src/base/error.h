@@ -32,7 +32,7 @@ void check(bool condition, fmt::format_string<Args...> format, Args&&... args) {
 }  // namespace incontext::base
 
 /// Always on: states what our own code guarantees. For the caller's mistakes use check().
-#define INCONTEXT_ASSERT(condition)                                                               \
-  do {                                                                                            \
-    if (!(condition)) ::incontext::base::assertion_failed(#condition, __FILE__, __LINE__);        \
+#define INCONTEXT_ASSERT(condition)                                                        \
+  do {                                                                                     \
+    if (!(condition)) ::incontext::base::assertion_failed(#condition, __FILE__, __LINE__); \
   } while (false)

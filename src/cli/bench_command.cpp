@@ -53,17 +53,22 @@ base::Json bench_own(const std::string& model, const BenchArguments& arguments, 
 // Ours, the peer with one thread and with all, ours again: each in a process of its own, and the noise of a shared
 // machine falls on both.
 base::Json bench_beside_peer(const std::string& model, const BenchArguments& arguments, int threads) {
-  const std::vector<std::string> own = {"bench", "train", "--models", model, "--precision", arguments.precision,
-                                        "--seconds", fmt::format("{}", arguments.seconds / 2), "--threads",
-                                        std::to_string(threads), "--ops", arguments.compute.ops, "--device",
-                                        arguments.compute.runtime.device, "--peer", "", "--json"};
+  const std::vector<std::string> own = {"bench",       "train",
+                                        "--models",    model,
+                                        "--precision", arguments.precision,
+                                        "--seconds",   fmt::format("{}", arguments.seconds / 2),
+                                        "--threads",   std::to_string(threads),
+                                        "--ops",       arguments.compute.ops,
+                                        "--device",    arguments.compute.runtime.device,
+                                        "--peer",      "",
+                                        "--json"};
   base::Json first = run_self(own).at("results").at(0);
   std::vector<PeerResult> peers = {run_peer(arguments.python, arguments.peer, model, 1, arguments.seconds)};
   if (threads > 1) peers.push_back(run_peer(arguments.python, arguments.peer, model, threads, arguments.seconds));
   const base::Json second = run_self(own).at("results").at(0);
-  const PeerResult best = *std::max_element(
-      peers.begin(), peers.end(),
-      [](const PeerResult& a, const PeerResult& b) { return a.steps_per_second < b.steps_per_second; });
+  const PeerResult best = *std::max_element(peers.begin(), peers.end(), [](const PeerResult& a, const PeerResult& b) {
+    return a.steps_per_second < b.steps_per_second;
+  });
   for (const char* key : {"steps_per_second", "share_of_fp32_peak", "fp32_peak_gflops", "peak_memory_bytes"}) {
     first[key] = (first[key].get<double>() + second[key].get<double>()) / 2;
   }
@@ -76,8 +81,9 @@ base::Json bench_beside_peer(const std::string& model, const BenchArguments& arg
 
 void print_row(const base::Json& row) {
   const bool has_peer = !row["ratio"].is_null();
-  std::cout << fmt::format("{:<10} {:>10.3f} {:>7.0f} % {:>10} {:>8} {:>10.0f} {:>10}\n", row["model"].get<std::string>(),
-                           row["steps_per_second"].get<double>(), 100 * row["share_of_fp32_peak"].get<double>(),
+  std::cout << fmt::format("{:<10} {:>10.3f} {:>7.0f} % {:>10} {:>8} {:>10.0f} {:>10}\n",
+                           row["model"].get<std::string>(), row["steps_per_second"].get<double>(),
+                           100 * row["share_of_fp32_peak"].get<double>(),
                            has_peer ? fmt::format("{:.3f}", row["peer_steps_per_second"].get<double>()) : "-",
                            has_peer ? fmt::format("{:.2f}", row["ratio"].get<double>()) : "-",
                            row["peak_memory_bytes"].get<double>() / 0x1p20,

@@ -31,7 +31,7 @@ struct EvalArguments {
 };
 
 struct OpenedRun {
-  fs::path directory;   // where evaluation.jsonl goes
+  fs::path directory;  // where evaluation.jsonl goes
   fs::path checkpoint;
   train::RunOptions options;
 };
@@ -85,16 +85,17 @@ std::vector<base::Record> evaluate_one(const std::string& directory, const EvalA
   if (!arguments.quiet) progress = std::make_unique<base::Progress>(name, kTicks, "‰");
   std::string stage;
   std::vector<base::Record> records;
-  eval::evaluate({.run = name, .decoder = &decoder, .options = run.options, .step = step_of(run.checkpoint)}, options,
-                 [&](base::Record record) { records.push_back(std::move(record)); },
-                 [&](const std::string& what, double done) {
-                   if (!progress) return;
-                   if (what != stage) {
-                     stage = what;
-                     progress->start_from(0);
-                   }
-                   progress->update(static_cast<int64_t>(std::lround(done * kTicks)), what);
-                 });
+  eval::evaluate(
+      {.run = name, .decoder = &decoder, .options = run.options, .step = step_of(run.checkpoint)}, options,
+      [&](base::Record record) { records.push_back(std::move(record)); },
+      [&](const std::string& what, double done) {
+        if (!progress) return;
+        if (what != stage) {
+          stage = what;
+          progress->start_from(0);
+        }
+        progress->update(static_cast<int64_t>(std::lround(done * kTicks)), what);
+      });
   if (progress) progress->finish();
   base::RecordWriter writer(run.directory / "evaluation.jsonl", command);
   for (const base::Record& record : records) writer.write(record);

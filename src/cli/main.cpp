@@ -30,9 +30,10 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", incontext::base::version());
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
-  app.footer("Example:\n  incontext train experiments/demo/transformer.yaml --out runs/transformer\n"
-             "  incontext eval runs/transformer\n"
-             "  incontext report runs/transformer --out report.html");
+  app.footer(
+      "Example:\n  incontext train experiments/demo/transformer.yaml --out runs/transformer\n"
+      "  incontext eval runs/transformer\n"
+      "  incontext report runs/transformer --out report.html");
   incontext::cli::Invocation invocation;
   invocation.command_line = "incontext";
   for (int i = 1; i < argc; ++i) invocation.command_line += " " + quote(argv[i]);

@@ -22,12 +22,9 @@ struct TrainArguments {
 
 void print_result(const TrainArguments& arguments, const train::RunResult& result) {
   if (arguments.json) {
-    const base::Json json = {{"directory", arguments.out},
-                             {"checkpoint", result.checkpoint.string()},
-                             {"steps", result.steps_done},
-                             {"resumed_from", result.first_step},
-                             {"loss", result.last_loss},
-                             {"seconds", result.seconds},
+    const base::Json json = {{"directory", arguments.out}, {"checkpoint", result.checkpoint.string()},
+                             {"steps", result.steps_done}, {"resumed_from", result.first_step},
+                             {"loss", result.last_loss},   {"seconds", result.seconds},
                              {"stopped", result.stopped}};
     std::cout << json.dump() << "\n";
     return;

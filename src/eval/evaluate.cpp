@@ -52,12 +52,8 @@ class Evaluation {
   }
 
   Json setting(const std::string& kind, const std::string& predictor) const {
-    Json json = {{"run", subject_.run},
-                 {"task", task_->options().name},
-                 {"prompt", kind},
-                 {"predictor", predictor},
-                 {"dims", task_->options().dims},
-                 {"step", subject_.step},
+    Json json = {{"run", subject_.run},          {"task", task_->options().name}, {"prompt", kind},
+                 {"predictor", predictor},       {"dims", task_->options().dims}, {"step", subject_.step},
                  {"seed", subject_.options.seed}};
     if (predictor == "model") {
       json["parameters"] = subject_.decoder->parameter_count();
@@ -100,7 +96,8 @@ class Evaluation {
   void measure_model(const std::string& kind) {
     const bool looped = subject_.decoder->options().looped();
     std::vector<int64_t> loop_counts = {0};
-    if (looped) loop_counts = options_.loops.empty() ? std::vector{subject_.decoder->options().loop.count} : options_.loops;
+    if (looped)
+      loop_counts = options_.loops.empty() ? std::vector{subject_.decoder->options().loop.count} : options_.loops;
     base::check(looped || options_.loops.empty(), "{}: loops were asked for, but the model is not looped",
                 subject_.run);
     for (const int64_t loops : loop_counts) {
@@ -142,8 +139,7 @@ class Evaluation {
 
 }  // namespace
 
-void evaluate(const Subject& subject, const EvaluationOptions& options,
-              const std::function<void(base::Record)>& write,
+void evaluate(const Subject& subject, const EvaluationOptions& options, const std::function<void(base::Record)>& write,
               const std::function<void(const std::string&, double)>& progress) {
   Evaluation(subject, options, write, progress).run();
 }

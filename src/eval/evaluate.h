@@ -37,8 +37,10 @@ struct EvaluationOptions {
     v.field("factor", factor, "of scaled_inputs", base::positive());
     v.field("noise", noise, "of label_noise", base::at_least(0));
     v.field("loops", loops, "loop counts of a looped model; empty: its own", base::at_least(1));
-    v.field("by_loop", by_loop, "measure after every loop up to this one, at 2 * dims examples; -1: ten times the "
-            "model's own count; 0: not", base::at_least(-1));
+    v.field("by_loop", by_loop,
+            "measure after every loop up to this one, at 2 * dims examples; -1: ten times the "
+            "model's own count; 0: not",
+            base::at_least(-1));
     v.group("baselines", baselines, "classical methods");
     v.group("bootstrap", bootstrap, "intervals");
   }
@@ -55,8 +57,7 @@ struct Subject {
 /// Measures a model and the classical methods on the same prompts: "squared_error" at every number of examples, over
 /// the error of predicting zero, with bootstrap intervals, and for looped models "squared_error_by_loop". `write`
 /// gets each record, `progress` what is going on and how far it is (0 … 1).
-void evaluate(const Subject& subject, const EvaluationOptions& options,
-              const std::function<void(base::Record)>& write,
+void evaluate(const Subject& subject, const EvaluationOptions& options, const std::function<void(base::Record)>& write,
               const std::function<void(const std::string& what, double done)>& progress);
 
 }  // namespace incontext::eval

@@ -87,8 +87,7 @@ Decoder::Layer Decoder::add_layer(int64_t index, uint64_t seed) {
   layer.attention_norm = add_norm(prefix + "norm1");
   layer.qkv = add_matrix(prefix + "attention.qkv.weight", {heads_.packed_width(), width}, std, seed);
   layer.qkv_bias = bias("attention.qkv.bias", heads_.packed_width());
-  layer.out =
-      add_matrix(prefix + "attention.out.weight", {width, heads_.heads * heads_.head_dim}, residual_std, seed);
+  layer.out = add_matrix(prefix + "attention.out.weight", {width, heads_.heads * heads_.head_dim}, residual_std, seed);
   layer.out_bias = bias("attention.out.bias", width);
   if (options_.mlp == "none") return layer;
   layer.mlp_norm = add_norm(prefix + "norm2");
@@ -125,9 +124,8 @@ Tensor Decoder::run_layers(Tensor hidden, int64_t first, int64_t last, const Ste
 
 Tensor Decoder::run_layer(const Layer& layer, const Tensor& hidden, int64_t read_every) const {
   const auto kind = norm_kind(options_);
-  const ops::Normed before_attention =
-      ops::norm(operations_, kind, hidden, layer.attention_norm.gamma, layer.attention_norm.beta,
-                options_.norm_epsilon);
+  const ops::Normed before_attention = ops::norm(operations_, kind, hidden, layer.attention_norm.gamma,
+                                                 layer.attention_norm.beta, options_.norm_epsilon);
   Tensor qkv = ops::linear(operations_, before_attention.normed, layer.qkv, layer.qkv_bias);
   if (options_.position == "rotary") {
     const Tensor positions = torch::arange(hidden.size(1), torch::TensorOptions(hidden.device()).dtype(torch::kInt64));
@@ -142,8 +140,8 @@ Tensor Decoder::run_layer(const Layer& layer, const Tensor& hidden, int64_t read
   }
   const Tensor middle = ops::linear(operations_, attended, layer.out, layer.out_bias, residual);
   if (options_.mlp == "none") return middle;
-  const ops::Normed before_mlp = ops::norm(operations_, kind, middle, layer.mlp_norm.gamma, layer.mlp_norm.beta,
-                                           options_.norm_epsilon);
+  const ops::Normed before_mlp =
+      ops::norm(operations_, kind, middle, layer.mlp_norm.gamma, layer.mlp_norm.beta, options_.norm_epsilon);
   return ops::mlp(operations_, before_mlp.normed, layer.mlp, activation(options_), before_mlp.residual);
 }
 

@@ -8,15 +8,15 @@
 
 namespace incontext::models {
 
-/// The tokens of a regression prompt (Garg et al. 2022): x_1, y_1, x_2, y_2, …, each y in coordinate 0 of a zero vector.
-/// xs [batch, points, dims], ys [batch, points] -> [batch, 2 * points, dims].
+/// The tokens of a regression prompt (Garg et al. 2022): x_1, y_1, x_2, y_2, …, each y in coordinate 0 of a zero
+/// vector. xs [batch, points, dims], ys [batch, points] -> [batch, 2 * points, dims].
 torch::Tensor interleave(const torch::Tensor& xs, const torch::Tensor& ys);
 
 /// Which loops of a looped model to run and to read.
 struct LoopRange {
-  int64_t count = 0;       // loops in all
-  int64_t read_from = 0;   // predictions are made after loops read_from+1 … count
-  bool truncate = false;   // the loops before read_from run without gradient
+  int64_t count = 0;      // loops in all
+  int64_t read_from = 0;  // predictions are made after loops read_from+1 … count
+  bool truncate = false;  // the loops before read_from run without gradient
 };
 
 /// Called with the prediction [batch, points] of y_i from the first i examples and x_i, after loop `loop` (1-based);
@@ -29,7 +29,6 @@ void predict(const Decoder& decoder, const torch::Tensor& xs, const torch::Tenso
              const OnPrediction& on_prediction, Step step = {});
 
 /// The prediction after the last of `loops` loops (0: the model's own count), without gradients.
-torch::Tensor predict_once(const Decoder& decoder, const torch::Tensor& xs, const torch::Tensor& ys,
-                           int64_t loops = 0);
+torch::Tensor predict_once(const Decoder& decoder, const torch::Tensor& xs, const torch::Tensor& ys, int64_t loops = 0);
 
 }  // namespace incontext::models

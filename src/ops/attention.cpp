@@ -108,10 +108,10 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
 }  // namespace
 
 Tensor attention(const Settings& settings, const Tensor& qkv, const AttentionHeads& heads, bool causal) {
-  base::check(qkv.dim() == 3 && heads.kv_heads > 0 && heads.heads % heads.kv_heads == 0 &&
-                  qkv.size(2) == heads.packed_width(),
-              "[attention] expected qkv [batch, time, {}] for {} heads of {} and {} KV heads, got {}",
-              heads.packed_width(), heads.heads, heads.head_dim, heads.kv_heads, fmt::join(qkv.sizes(), "x"));
+  base::check(
+      qkv.dim() == 3 && heads.kv_heads > 0 && heads.heads % heads.kv_heads == 0 && qkv.size(2) == heads.packed_width(),
+      "[attention] expected qkv [batch, time, {}] for {} heads of {} and {} KV heads, got {}", heads.packed_width(),
+      heads.heads, heads.head_dim, heads.kv_heads, fmt::join(qkv.sizes(), "x"));
   if (!use_kernels(settings, qkv)) return fallback(qkv.contiguous(), heads, causal);
   return AttentionFunction::apply(qkv, heads.heads, heads.kv_heads, causal);
 }

@@ -57,8 +57,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     const variable_list saved = context->get_saved_variables();
     const Tensor& x = saved[0];
     const Tensor& weight = saved[1];
-    const auto precision =
-        context->saved_data["bf16"].toBool() ? kernels::Precision::bf16 : kernels::Precision::f32;
+    const auto precision = context->saved_data["bf16"].toBool() ? kernels::Precision::bf16 : kernels::Precision::f32;
     const Tensor dy = product::as_rows(gradients[0]);
     const auto wanted = context->saved_data["wanted"].toBoolList();
     Tensor dx, dweight, dbias, dresidual;
@@ -78,7 +77,8 @@ Tensor linear(const Settings& settings, const Tensor& x, const Tensor& weight, c
               const Tensor& residual) {
   check_arguments(x, weight, bias, residual);
   if (!use_kernels(settings, x)) return fallback(settings, x, weight, bias, residual);
-  return LinearFunction::apply(x, weight, OptionalTensor(bias), OptionalTensor(residual), settings.precision == kernels::Precision::bf16);
+  return LinearFunction::apply(x, weight, OptionalTensor(bias), OptionalTensor(residual),
+                               settings.precision == kernels::Precision::bf16);
 }
 
 }  // namespace incontext::ops

@@ -17,9 +17,12 @@ using torch::autograd::variable_list;
 
 Tensor activate(const Tensor& x, Activation activation) {
   switch (activation) {
-    case Activation::none: return x;
-    case Activation::relu: return torch::relu(x);
-    case Activation::gelu_tanh: return torch::gelu(x, "tanh");
+    case Activation::none:
+      return x;
+    case Activation::relu:
+      return torch::relu(x);
+    case Activation::gelu_tanh:
+      return torch::gelu(x, "tanh");
   }
   return x;
 }
@@ -27,8 +30,8 @@ Tensor activate(const Tensor& x, Activation activation) {
 class MlpFunction : public torch::autograd::Function<MlpFunction> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& up, const OptionalTensor& up_bias,
-                        const Tensor& down, const OptionalTensor& down_bias, const Tensor& residual,
-                        int64_t activation, bool bf16) {
+                        const Tensor& down, const OptionalTensor& down_bias, const Tensor& residual, int64_t activation,
+                        bool bf16) {
     const auto precision = bf16 ? kernels::Precision::bf16 : kernels::Precision::f32;
     const Tensor rows = product::as_rows(x);
     const Tensor residual_rows = product::as_rows(residual);
@@ -59,8 +62,7 @@ class MlpFunction : public torch::autograd::Function<MlpFunction> {
     const Tensor& x = saved[0];
     const Tensor& up = saved[1];
     const Tensor& down = saved[2];
-    const auto precision =
-        context->saved_data["bf16"].toBool() ? kernels::Precision::bf16 : kernels::Precision::f32;
+    const auto precision = context->saved_data["bf16"].toBool() ? kernels::Precision::bf16 : kernels::Precision::f32;
     Tensor hidden = context->saved_data["preactivation"].toTensor();
     base::check(hidden.defined(), "[mlp] the graph was already back-propagated once, without retain_graph");
     if (torch::autograd::get_current_graph_task_keep_graph()) {
@@ -110,8 +112,8 @@ Tensor mlp(const Settings& settings, const Tensor& x, const MlpWeights& weights,
     return linear(settings, hidden, weights.down, weights.down_bias, residual);
   }
   return MlpFunction::apply(x, weights.up, OptionalTensor(weights.up_bias), weights.down,
-                            OptionalTensor(weights.down_bias), residual,
-                            static_cast<int64_t>(activation), settings.precision == kernels::Precision::bf16);
+                            OptionalTensor(weights.down_bias), residual, static_cast<int64_t>(activation),
+                            settings.precision == kernels::Precision::bf16);
 }
 
 }  // namespace incontext::ops

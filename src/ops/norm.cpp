@@ -78,7 +78,8 @@ Normed norm(const Settings& settings, NormKind kind, const Tensor& x, const Tens
   base::check(gamma.dim() == 1 && gamma.size(0) == x.size(-1), "[norm] expected gamma [{}], got {}", x.size(-1),
               fmt::join(gamma.sizes(), "x"));
   if (!use_kernels(settings, x)) return {fallback(kind, x, gamma, beta, epsilon), x};
-  const variable_list outputs = NormFunction::apply(x, gamma, OptionalTensor(beta), static_cast<int64_t>(kind), epsilon);
+  const variable_list outputs =
+      NormFunction::apply(x, gamma, OptionalTensor(beta), static_cast<int64_t>(kind), epsilon);
   return {outputs[0], outputs[1]};
 }
 

@@ -24,8 +24,7 @@ Tensor fallback(const Tensor& qkv, const AttentionHeads& heads, const Tensor& po
   const Tensor exponents = torch::arange(heads.head_dim / 2, wide) * (-2.0 / static_cast<double>(heads.head_dim));
   const Tensor angles = (positions.to(torch::kFloat64).unsqueeze(1) * torch::pow(theta, exponents).unsqueeze(0))
                             .view({qkv.size(0), qkv.size(1), 1, heads.head_dim / 2});
-  const Tensor turned =
-      rotate(split.narrow(2, 0, rotated), angles.cos().to(qkv.dtype()), angles.sin().to(qkv.dtype()));
+  const Tensor turned = rotate(split.narrow(2, 0, rotated), angles.cos().to(qkv.dtype()), angles.sin().to(qkv.dtype()));
   return torch::cat({turned, split.narrow(2, rotated, heads.kv_heads)}, 2).view(qkv.sizes());
 }
 
@@ -41,10 +40,10 @@ class RotaryFunction : public torch::autograd::Function<RotaryFunction> {
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
-    return {turn(gradients[0], context->saved_data["positions"].toTensor(),
-                 context->saved_data["rotated_heads"].toInt(), context->saved_data["head_dim"].toInt(),
-                 context->saved_data["theta"].toDouble(), /*inverse=*/true),
-            Tensor(), Tensor(), Tensor(), Tensor()};
+    return {
+        turn(gradients[0], context->saved_data["positions"].toTensor(), context->saved_data["rotated_heads"].toInt(),
+             context->saved_data["head_dim"].toInt(), context->saved_data["theta"].toDouble(), /*inverse=*/true),
+        Tensor(), Tensor(), Tensor(), Tensor()};
   }
 
  private:

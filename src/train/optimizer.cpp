@@ -29,8 +29,8 @@ std::vector<kernels::AdamParameter> as_kernel_parameters(std::vector<models::Nam
 Optimizer::Optimizer(const OptimizerOptions& options, std::vector<models::NamedTensor>& parameters)
     : options_(options), parameters_(parameters) {
   for (const models::NamedTensor& parameter : parameters) {
-    moments_.push_back({torch::zeros_like(parameter.tensor, torch::kFloat32),
-                        torch::zeros_like(parameter.tensor, torch::kFloat32)});
+    moments_.push_back(
+        {torch::zeros_like(parameter.tensor, torch::kFloat32), torch::zeros_like(parameter.tensor, torch::kFloat32)});
   }
 }
 

@@ -21,8 +21,8 @@ class Optimizer {
   /// Euclidean norm over all gradients.
   double gradient_norm() const;
 
-  /// One update with the gradients multiplied by `gradient_scale`. `step` counts from 1. `use_kernels` false composes the
-  /// update from libtorch operations.
+  /// One update with the gradients multiplied by `gradient_scale`. `step` counts from 1. `use_kernels` false composes
+  /// the update from libtorch operations.
   void step(double learning_rate, double gradient_scale, int64_t step, bool use_kernels);
 
   std::vector<Moments>& moments() { return moments_; }

@@ -68,8 +68,10 @@ struct TrainingOptions {
     v.field("clip_norm", clip_norm, "largest gradient norm; 0: no clipping", base::at_least(0));
     v.field("precision", precision, "rounding of the factors of matrix products; sums and weights stay in fp32",
             base::one_of({"f32", "bf16"}));
-    v.field("loop_window", loop_window, "T: the loss averages the last T loops, earlier ones run without gradient; "
-            "0: all loops", base::at_least(0));
+    v.field("loop_window", loop_window,
+            "T: the loss averages the last T loops, earlier ones run without gradient; "
+            "0: all loops",
+            base::at_least(0));
     v.group("optimizer", optimizer, "update rule");
     v.group("schedule", schedule, "learning rate over time");
     v.group("curriculum", curriculum, "what grows during training");

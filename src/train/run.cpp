@@ -21,8 +21,8 @@ bool holds_anything(const fs::path& directory) {
 }
 
 // What may differ between a run and its continuation: how long, and what is written down on the way.
-constexpr const char* kFreeToChange[] = {"steps",          "log_every",        "evaluate_every", "evaluate_prompts",
-                                         "checkpoint_every", "keep_checkpoints", "logs"};
+constexpr const char* kFreeToChange[] = {
+    "steps", "log_every", "evaluate_every", "evaluate_prompts", "checkpoint_every", "keep_checkpoints", "logs"};
 
 void check_same(const Json& before, const Json& now, const std::string& prefix, const fs::path& config) {
   for (const auto& [key, value] : now.items()) {

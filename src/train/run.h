@@ -14,7 +14,7 @@ struct RunPlace {
   std::filesystem::path directory = {};
   bool resume = false;
   std::string command = {};  // what the user typed
-  bool quiet = false;   // no progress line
+  bool quiet = false;        // no progress line
 };
 
 /// Measures the model on held-out prompts; called every training.evaluate_every steps and at the end. Returns what the
@@ -23,11 +23,11 @@ using Evaluate = std::function<std::string(const Trainer& trainer, const std::fu
 
 struct RunResult {
   int64_t steps_done = 0;
-  int64_t first_step = 0;       // steps that were done before, when resumed
-  double last_loss = 0;         // mean over the last log interval
-  double seconds = 0;           // of the steps made now
-  bool stopped = false;         // by a signal, before the end
-  int exit_status = 0;          // 0, or 128 + the signal
+  int64_t first_step = 0;  // steps that were done before, when resumed
+  double last_loss = 0;    // mean over the last log interval
+  double seconds = 0;      // of the steps made now
+  bool stopped = false;    // by a signal, before the end
+  int exit_status = 0;     // 0, or 128 + the signal
   std::filesystem::path checkpoint;
 };
 

@@ -38,18 +38,17 @@ StepStats Trainer::step() {
   model_.zero_gradients();
   const int64_t part = training.batch_size / training.accumulation;
   for (int64_t i = 0; i < training.accumulation; ++i) {
-    tasks::Batch batch = task_->sample({.seed = options_.seed,
-                                        .purpose = "train",
-                                        .first_index =
-                                            static_cast<uint64_t>(steps_done_ * training.batch_size + i * part),
-                                        .batch = part,
-                                        .points = stats.points,
-                                        .active_dims = stats.dims});
+    tasks::Batch batch =
+        task_->sample({.seed = options_.seed,
+                       .purpose = "train",
+                       .first_index = static_cast<uint64_t>(steps_done_ * training.batch_size + i * part),
+                       .batch = part,
+                       .points = stats.points,
+                       .active_dims = stats.dims});
     batch.xs = batch.xs.to(device_);
     batch.ys = batch.ys.to(device_);
-    const torch::Tensor loss =
-        squared_error_objective(model_, batch, loop_range(stats.loops, training.loop_window)) /
-        static_cast<double>(training.accumulation);
+    const torch::Tensor loss = squared_error_objective(model_, batch, loop_range(stats.loops, training.loop_window)) /
+                               static_cast<double>(training.accumulation);
     stats.loss += loss.item<double>();
     if (!std::isfinite(stats.loss)) break;
     loss.backward();
@@ -60,8 +59,9 @@ StepStats Trainer::step() {
   }
   stats.gradient_norm = optimizer_.gradient_norm();
   if (!std::isfinite(stats.gradient_norm)) {
-    throw Diverged(fmt::format("training stopped at step {}: the gradient norm is {} (loss {:.3g}, learning rate {:.3g})",
-                               stats.step, stats.gradient_norm, stats.loss, stats.learning_rate));
+    throw Diverged(
+        fmt::format("training stopped at step {}: the gradient norm is {} (loss {:.3g}, learning rate {:.3g})",
+                    stats.step, stats.gradient_norm, stats.loss, stats.learning_rate));
   }
   const bool clip = training.clip_norm > 0 && stats.gradient_norm > training.clip_norm;
   optimizer_.step(stats.learning_rate, clip ? training.clip_norm / stats.gradient_norm : 1, stats.step,

@@ -27,7 +27,8 @@ TEST_F(BadInput, MisspeltKeyNamesTheLineAndTheNearestKey) {
 }
 
 TEST_F(BadInput, WrongTypeOrRange) {
-  expect_one_line_error(train("training: {steps: many}\n"), {"config.yaml:1", "training.steps", "whole number", "many"});
+  expect_one_line_error(train("training: {steps: many}\n"),
+                        {"config.yaml:1", "training.steps", "whole number", "many"});
   expect_one_line_error(train("training: {steps: 0}\n"), {"training.steps", "at least 1", "'0'"});
   expect_one_line_error(train("training:\n  learning_rate: -1\n"), {"config.yaml:2", "above 0", "'-1'"});
   expect_one_line_error(train("model: {width: [1, 2]}\n"), {"model.width", "a list"});
@@ -61,8 +62,8 @@ TEST_F(BadInput, RunDirectoryThatExists) {
 }
 
 TEST_F(BadInput, WrongCommandLines) {
-  for (const std::vector<std::string>& arguments :
-       std::vector<std::vector<std::string>>{{}, {"trian"}, {"train", "--ops", "magic"}, {"bench"}, {"eval", "--what"}}) {
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+           {}, {"trian"}, {"train", "--ops", "magic"}, {"bench"}, {"eval", "--what"}}) {
     const CommandResult result = incontext_with(arguments);
     EXPECT_EQ(result.status, 2);
     expect_one_line_error(result, {"--help"});
@@ -76,9 +77,9 @@ TEST_F(BadInput, WrongCommandLines) {
 }
 
 TEST_F(BadInput, ADirectoryThatCannotBeMade) {
-  expect_one_line_error(incontext_with({"train", write_text(place / "c.yaml", tiny_config()), "--out",
-                                        "/proc/incontext/run", "--quiet"}),
-                        {"/proc/incontext"});
+  expect_one_line_error(
+      incontext_with({"train", write_text(place / "c.yaml", tiny_config()), "--out", "/proc/incontext/run", "--quiet"}),
+      {"/proc/incontext"});
 }
 
 TEST_F(BadInput, AReadOnlyDirectory) {
@@ -97,16 +98,17 @@ TEST_F(BadInput, AFullDiskKeepsTheLastCheckpoint) {
   // A limit on file sizes meets the same code as a full disk: write(2) fails part of the way.
   const std::string config = (place / "config.yaml").string();
   const std::string run = (place / "run").string();
-  const CommandResult result =
-      run_command({"bash", "-c", "ulimit -f 8; exec \"$0\" train \"$1\" --out \"$2\" --resume --quiet --set training.steps=40",
-                   program(), config, run});
+  const CommandResult result = run_command(
+      {"bash", "-c", "ulimit -f 8; exec \"$0\" train \"$1\" --out \"$2\" --resume --quiet --set training.steps=40",
+       program(), config, run});
   expect_one_line_error(result, {run, "too large"});
   EXPECT_TRUE(std::filesystem::exists(place / "run" / "checkpoint-000012" / "model.safetensors"));
   for (const auto& entry : std::filesystem::directory_iterator(place / "run")) {
     EXPECT_FALSE(entry.path().filename().string().starts_with(".partial")) << entry.path();
   }
   // With room again it goes on.
-  EXPECT_EQ(incontext_with({"train", config, "--out", run, "--resume", "--quiet", "--set", "training.steps=40"}).status, 0);
+  EXPECT_EQ(incontext_with({"train", config, "--out", run, "--resume", "--quiet", "--set", "training.steps=40"}).status,
+            0);
 }
 
 TEST_F(BadInput, ALossThatIsNoNumberStopsAndNamesTheStep) {

@@ -20,12 +20,14 @@ class CheckpointFaults : public ::testing::Test {
 
   void SetUp() override {
     ASSERT_EQ(incontext_with({"train", write_text(place / "config.yaml", tiny_config()), "--out",
-                              (place / "run").string(), "--quiet"}).status, 0);
+                              (place / "run").string(), "--quiet"})
+                  .status,
+              0);
   }
 
   CommandResult eval() {
-    return incontext_with({"eval", (place / "run").string(), "--quiet", "--set", "prompts=4", "--set",
-                           "baselines.predictors=[]"});
+    return incontext_with(
+        {"eval", (place / "run").string(), "--quiet", "--set", "prompts=4", "--set", "baselines.predictors=[]"});
   }
   CommandResult resume() {
     return incontext_with({"train", (place / "config.yaml").string(), "--out", (place / "run").string(), "--resume",
@@ -92,16 +94,27 @@ TEST_F(CheckpointFaults, BitFlipsInTheHeaderNeverCrash) {
 
 TEST_F(CheckpointFaults, HostileHeaders) {
   const std::vector<std::pair<std::string, std::function<void(base::Json&)>>> cases = {
-      {"overflow", [](base::Json& header) { header["norm.weight"]["shape"] = {4611686018427387904, 16}; }},
-      {"negative", [](base::Json& header) { header["norm.weight"]["shape"] = {-16}; }},
-      {"overlap", [](base::Json& header) { header["norm.weight"]["data_offsets"] = {0, 64}; }},
-      {"hole", [](base::Json& header) { header["norm.weight"]["data_offsets"] = {1000000, 1000064}; }},
-      {"dtype", [](base::Json& header) { header["norm.weight"]["dtype"] = "F17"; }},
-      {"other dtype", [](base::Json& header) {
-         header["norm.weight"]["dtype"] = "I32";
+      {"overflow",
+       [](base::Json& header) {
+         header["norm.weight"]["shape"] = {4611686018427387904, 16};
        }},
-      {"shape", [](base::Json& header) { header["norm.weight"]["shape"] = {4, 4}; }},
-      {"missing", [](base::Json& header) {
+      {"negative", [](base::Json& header) { header["norm.weight"]["shape"] = {-16}; }},
+      {"overlap",
+       [](base::Json& header) {
+         header["norm.weight"]["data_offsets"] = {0, 64};
+       }},
+      {"hole",
+       [](base::Json& header) {
+         header["norm.weight"]["data_offsets"] = {1000000, 1000064};
+       }},
+      {"dtype", [](base::Json& header) { header["norm.weight"]["dtype"] = "F17"; }},
+      {"other dtype", [](base::Json& header) { header["norm.weight"]["dtype"] = "I32"; }},
+      {"shape",
+       [](base::Json& header) {
+         header["norm.weight"]["shape"] = {4, 4};
+       }},
+      {"missing",
+       [](base::Json& header) {
          base::Json entry = header["norm.weight"];
          header.erase("norm.weight");
          header["norm.wait"] = entry;
@@ -117,8 +130,9 @@ TEST_F(CheckpointFaults, HostileHeaders) {
 }
 
 TEST_F(CheckpointFaults, DuplicateNames) {
-  write_with_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
-                    std::string(8, '\0'));
+  write_with_header(
+      R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+      std::string(8, '\0'));
   expect_one_line_error(eval(), {"model.safetensors", "a"});
 }
 

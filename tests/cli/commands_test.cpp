@@ -9,8 +9,8 @@ namespace {
 using base::Json;
 
 TEST(Commands, HelpEverywhereWithAnExample) {
-  for (const std::vector<std::string>& command : std::vector<std::vector<std::string>>{
-           {}, {"train"}, {"eval"}, {"report"}, {"bench", "train"}}) {
+  for (const std::vector<std::string>& command :
+       std::vector<std::vector<std::string>>{{}, {"train"}, {"eval"}, {"report"}, {"bench", "train"}}) {
     std::vector<std::string> arguments = command;
     arguments.emplace_back("--help");
     const CommandResult result = incontext_with(arguments);
@@ -24,8 +24,8 @@ TEST(Commands, HelpEverywhereWithAnExample) {
 TEST(Commands, TrainEvalReportWithJsonAlone) {
   const TemporaryDirectory place;
   const std::string run = (place / "run").string();
-  const std::string config = write_text(
-      place / "config.yaml", tiny_config("  loop_window: 2\n") + "inherit: base.yaml\n");
+  const std::string config =
+      write_text(place / "config.yaml", tiny_config("  loop_window: 2\n") + "inherit: base.yaml\n");
   write_text(place / "base.yaml", "model: {loop: {count: 3}}\n");
 
   const CommandResult train = incontext_with({"train", config, "--out", run, "--json"});
@@ -34,8 +34,8 @@ TEST(Commands, TrainEvalReportWithJsonAlone) {
   EXPECT_EQ(trained["steps"], 12);
   EXPECT_TRUE(std::filesystem::exists(trained["checkpoint"].get<std::string>() + "/config.json"));
 
-  const CommandResult eval = incontext_with(
-      {"eval", run, "--json", "--set", "prompts=8", "--set", "kinds=[standard, orthogonal_query]", "--set", "by_loop=5"});
+  const CommandResult eval = incontext_with({"eval", run, "--json", "--set", "prompts=8", "--set",
+                                             "kinds=[standard, orthogonal_query]", "--set", "by_loop=5"});
   ASSERT_EQ(eval.status, 0) << eval.err;
   bool least_squares = false;
   bool fifth_loop = false;

@@ -1,5 +1,5 @@
-// Runs that end before their time: by Ctrl-C, twice by Ctrl-C, by SIGTERM, by SIGKILL. Resumed, they give the numbers of
-// a run that was left alone.
+// Runs that end before their time: by Ctrl-C, twice by Ctrl-C, by SIGTERM, by SIGKILL. Resumed, they give the numbers
+// of a run that was left alone.
 
 #include <fmt/format.h>
 
@@ -40,10 +40,10 @@ TEST_P(Interruption, ResumesBitForBit) {
   ASSERT_EQ(train("whole").status, 0);
   const fs::path run = place / "cut";
   // After the first checkpoint, somewhere before the next.
-  const CommandResult cut = train("cut", {.signal_when = [&](const std::string&, const std::string&) {
-                                            return fs::exists(run / "checkpoint-000050");
-                                          },
-                                          .signal = GetParam()});
+  const CommandResult cut = train(
+      "cut",
+      {.signal_when = [&](const std::string&, const std::string&) { return fs::exists(run / "checkpoint-000050"); },
+       .signal = GetParam()});
   ASSERT_TRUE(cut.signalled);
   EXPECT_EQ(cut.status, 128 + GetParam());
   if (GetParam() != SIGKILL) {
@@ -59,14 +59,14 @@ INSTANTIATE_TEST_SUITE_P(Signals, Interruption, ::testing::Values(SIGINT, SIGTER
 TEST(InterruptionTwice, EndsAtOnceAndLosesNothing) {
   const TemporaryDirectory place;
   const std::string config = write_text(
-      place / "config.yaml", "model: {width: 256, layers: 4, heads: 8}\ntraining: {steps: 100, batch_size: 256, checkpoint_every: 1}\n");
+      place / "config.yaml",
+      "model: {width: 256, layers: 4, heads: 8}\ntraining: {steps: 100, batch_size: 256, checkpoint_every: 1}\n");
   // Steps take long enough that the second signal comes before the first has had its effect.
-  const CommandResult result = run_command(
-      {"bash", "-c",
-       "\"$0\" train \"$1\" --out \"$2\" --quiet & pid=$!\n"
-       "while [ ! -e \"$2/checkpoint-000001\" ]; do sleep 0.05; done\n"
-       "kill -TERM $pid; sleep 0.05; kill -TERM $pid; wait $pid",
-       program(), config, (place / "run").string()});
+  const CommandResult result = run_command({"bash", "-c",
+                                            "\"$0\" train \"$1\" --out \"$2\" --quiet & pid=$!\n"
+                                            "while [ ! -e \"$2/checkpoint-000001\" ]; do sleep 0.05; done\n"
+                                            "kill -TERM $pid; sleep 0.05; kill -TERM $pid; wait $pid",
+                                            program(), config, (place / "run").string()});
   EXPECT_EQ(result.status, 128 + SIGTERM);
   EXPECT_NE(result.err.find("stopping after this step"), std::string::npos) << result.err;
   EXPECT_NE(result.err.find("stopped at once"), std::string::npos) << result.err;

@@ -87,11 +87,8 @@ TEST(OptimizerReference, FirstStepMovesByTheLearningRate) {
 TEST(OptimizerReference, DecayIsCoupledOrNot) {
   for (const bool decoupled : {false, true}) {
     std::vector<float> p{2}, g{0}, m{0}, v{0};
-    const AdamStep step{.learning_rate = 0.5,
-                        .weight_decay = 0.25F,
-                        .decoupled = decoupled,
-                        .correction1 = 0.1,
-                        .correction2 = 0.001F};
+    const AdamStep step{
+        .learning_rate = 0.5, .weight_decay = 0.25F, .decoupled = decoupled, .correction1 = 0.1, .correction2 = 0.001F};
     ref::adam_step(step, {p.data(), g.data(), m.data(), v.data(), 1});
     EXPECT_NEAR(static_cast<double>(p[0]), decoupled ? 2 - 0.5 * 0.25 * 2 : 2 - 0.5, 1e-4);
   }

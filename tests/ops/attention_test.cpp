@@ -64,8 +64,11 @@ TEST(Rotary, ScoresDependOnDistanceOnly) {
   };
   EXPECT_NEAR(score(0), score(90), 1e-4);
   EXPECT_GT(std::abs(score(0) - rotary({}, qkv, heads, torch::tensor({0, 4}), 10000)
-                                    .index({0, 1}).narrow(0, 0, 8)
-                                    .dot(qkv.index({0, 0}).narrow(0, 8, 8)).item<double>()), 1e-3);
+                                    .index({0, 1})
+                                    .narrow(0, 0, 8)
+                                    .dot(qkv.index({0, 0}).narrow(0, 8, 8))
+                                    .item<double>()),
+            1e-3);
 }
 
 TEST(Attention, RefusesShapesThatDoNotFit) {

@@ -15,11 +15,9 @@ using torch::Tensor;
 const std::vector<Tensor> kInputs = {draw({2, 7, 5}, "x"), draw({9, 5}, "w"), draw({9}, "b"), draw({2, 7, 9}, "r")};
 
 TEST(Linear, AgreesWithLibtorchInDouble) {
-  testing::expect_agreement(
-      [](const Settings& settings, const std::vector<Tensor>& in) {
-        return linear(settings, in[0], in[1], in[2], in[3]);
-      },
-      kInputs, testing::accumulated(testing::kEpsilonF32, 64, 20));
+  testing::expect_agreement([](const Settings& settings,
+                               const std::vector<Tensor>& in) { return linear(settings, in[0], in[1], in[2], in[3]); },
+                            kInputs, testing::accumulated(testing::kEpsilonF32, 64, 20));
   testing::expect_agreement(
       [](const Settings& settings, const std::vector<Tensor>& in) { return linear(settings, in[0], in[1]); },
       {kInputs[0], kInputs[1]}, testing::accumulated(testing::kEpsilonF32, 64, 20));
@@ -36,8 +34,7 @@ TEST(Linear, Bf16RoundsFactorsOnly) {
   const Tensor almost_one = torch::full({1, 1}, 1 + 0x1.0p-9);
   const Settings bf16{.precision = kernels::Precision::bf16};
   EXPECT_EQ(linear(bf16, almost_one, torch::ones({1, 1})).item<float>(), 1.0F);
-  EXPECT_EQ(linear(bf16, torch::zeros({1, 1}), torch::ones({1, 1}), almost_one.view({1})).item<float>(),
-            1 + 0x1.0p-9F);
+  EXPECT_EQ(linear(bf16, torch::zeros({1, 1}), torch::ones({1, 1}), almost_one.view({1})).item<float>(), 1 + 0x1.0p-9F);
   EXPECT_EQ(linear({}, almost_one, torch::ones({1, 1})).item<float>(), 1 + 0x1.0p-9F);
 }
 

@@ -12,8 +12,8 @@ using kernels::Activation;
 using testing::draw;
 using torch::Tensor;
 
-const std::vector<Tensor> kInputs = {draw({2, 5, 6}, "x"),      draw({11, 6}, "up"),  draw({11}, "up_bias"),
-                                     draw({6, 11}, "down"),     draw({6}, "down_bias"), draw({2, 5, 6}, "residual"),
+const std::vector<Tensor> kInputs = {draw({2, 5, 6}, "x"),  draw({11, 6}, "up"),    draw({11}, "up_bias"),
+                                     draw({6, 11}, "down"), draw({6}, "down_bias"), draw({2, 5, 6}, "residual"),
                                      draw({11, 6}, "gate")};
 
 Tensor plain(const Settings& settings, const std::vector<Tensor>& in, Activation activation) {

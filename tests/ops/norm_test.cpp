@@ -41,7 +41,8 @@ TEST(Norm, UnusedOutputsNeedNoGradient) {
     const Normed result = norm({}, NormKind::layer, x, torch::ones({5}), torch::zeros({5}), 1e-5);
     (normed ? result.normed : result.residual).square().sum().backward();
     Tensor reference = draw({2, 5}, "x").set_requires_grad(true);
-    const Normed expected = norm({.kernels = false}, NormKind::layer, reference, torch::ones({5}), torch::zeros({5}), 1e-5);
+    const Normed expected =
+        norm({.kernels = false}, NormKind::layer, reference, torch::ones({5}), torch::zeros({5}), 1e-5);
     (normed ? expected.normed : expected.residual).square().sum().backward();
     EXPECT_TENSORS_CLOSE(x.grad(), reference.grad(), testing::accumulated(testing::kEpsilonF32, 64, 10));
   }

@@ -36,8 +36,8 @@ std::string compare(std::span<const double> actual, std::span<const double> expe
 }  // namespace incontext::testing
 
 /// Expects that compare() finds nothing.
-#define EXPECT_CLOSE(actual, expected, tolerance)                                             \
-  do {                                                                                        \
+#define EXPECT_CLOSE(actual, expected, tolerance)                                               \
+  do {                                                                                          \
     const std::string difference_ = ::incontext::testing::compare(actual, expected, tolerance); \
-    EXPECT_TRUE(difference_.empty()) << difference_;                                          \
+    EXPECT_TRUE(difference_.empty()) << difference_;                                            \
   } while (false)

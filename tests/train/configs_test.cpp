@@ -14,7 +14,9 @@ namespace fs = std::filesystem;
 std::vector<fs::path> configurations() {
   std::vector<fs::path> paths;
   for (const auto& entry : fs::recursive_directory_iterator(fs::path(INCONTEXT_SOURCE_DIR) / "experiments")) {
-    if (entry.path().extension() == ".yaml" && entry.path().filename() != "base.yaml" && entry.path().filename() != "evaluation.yaml") paths.push_back(entry.path());
+    if (entry.path().extension() == ".yaml" && entry.path().filename() != "base.yaml" &&
+        entry.path().filename() != "evaluation.yaml")
+      paths.push_back(entry.path());
   }
   return paths;
 }

@@ -90,7 +90,8 @@ TEST_P(GoldenDecoder, HiddenStates) {
     EXPECT_TENSORS_CLOSE(hidden.detach(), expected, kTolerance);
     ++seen;
   };
-  models::predict(decoder, batch.xs, batch.ys, {}, [](int64_t, const Tensor&) {}, step);
+  models::predict(
+      decoder, batch.xs, batch.ys, {}, [](int64_t, const Tensor&) {}, step);
   EXPECT_EQ(seen, decoder.options().layers + 1);
 }
 

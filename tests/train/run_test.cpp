@@ -76,7 +76,8 @@ TEST(Run, RecordsAfterTheCheckpointAreWrittenOnce) {
   const testing::TemporaryDirectory place;
   run(place / "whole", 12);
   run(place / "cut", 12);
-  // What a power cut between step 10's checkpoint and the end leaves: the later checkpoint gone, half a line at the end.
+  // What a power cut between step 10's checkpoint and the end leaves: the later checkpoint gone, half a line at the
+  // end.
   fs::remove_all(place / "cut" / "checkpoint-000012");
   fs::create_directories(place / "cut" / ".partial-checkpoint-000012");
   std::ofstream(place / "cut" / "records.jsonl", std::ios::app) << "{\"what\": \"training_lo";

@@ -34,10 +34,8 @@ void AdamRange(const AdamStep& step, const AdamParameter& parameter, int64_t fir
   const auto new2 = static_cast<float>(1 - step.beta2);
   ForEachVector(size, [&](auto d, int64_t i) HWY_ATTR {
     const auto old = hn::LoadU(d, p + i);
-    const auto g =
-        hn::MulAdd(hn::Set(d, coupled), old, hn::Mul(hn::Set(d, scale), hn::LoadU(d, gradient + i)));
-    const auto first_moment =
-        hn::MulAdd(hn::Set(d, beta1), hn::LoadU(d, m + i), hn::Mul(hn::Set(d, new1), g));
+    const auto g = hn::MulAdd(hn::Set(d, coupled), old, hn::Mul(hn::Set(d, scale), hn::LoadU(d, gradient + i)));
+    const auto first_moment = hn::MulAdd(hn::Set(d, beta1), hn::LoadU(d, m + i), hn::Mul(hn::Set(d, new1), g));
     const auto second_moment =
         hn::MulAdd(hn::Set(d, beta2), hn::LoadU(d, v + i), hn::Mul(hn::Mul(hn::Set(d, new2), g), g));
     const auto root = hn::Sqrt(hn::Mul(second_moment, hn::Set(d, inverse_correction2)));
