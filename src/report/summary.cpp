@@ -71,6 +71,10 @@ RunRecords read_run(const fs::path& directory) {
   const fs::path clean = fs::absolute(directory).lexically_normal();
   run.name = clean.has_filename() ? clean.filename().string() : clean.parent_path().filename().string();
   run.records = base::read_records(directory / "records.jsonl");
+  if (fs::exists(directory / "evaluation.jsonl", unreadable)) {  // kept apart, so that resuming does not cut it
+    const std::vector<Record> measured = base::read_records(directory / "evaluation.jsonl");
+    run.records.insert(run.records.end(), measured.begin(), measured.end());
+  }
   if (fs::exists(directory / "config.yaml", unreadable)) run.config_yaml = base::read_file(directory / "config.yaml");
   return run;
 }

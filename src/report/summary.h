@@ -9,7 +9,7 @@
 
 namespace incontext::report {
 
-/// What a run directory holds: records.jsonl and config.yaml.
+/// What a run directory holds: records.jsonl of training, evaluation.jsonl of `incontext eval`, and config.yaml.
 struct RunRecords {
   std::string name = {};
   std::string config_yaml = {};  // "" when there is none

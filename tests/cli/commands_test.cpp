@@ -57,6 +57,7 @@ TEST(Commands, TrainEvalReportWithJsonAlone) {
   ASSERT_EQ(report.status, 0) << report.err;
   EXPECT_EQ(Json::parse(report.out)["files"][0], page);
   EXPECT_NE(base::read_file(page).find("<svg"), std::string::npos);
+  EXPECT_NE(base::read_file(page).find("least squares"), std::string::npos) << "the evaluation's records";
 }
 
 TEST(Commands, EvaluationIsTheSameEveryTime) {
