@@ -19,7 +19,7 @@ and the metadata config (JSON), command, torch, numpy, python.
 The decoder reads x_1, y_1, x_2, y_2, ... (y in coordinate 0 of a vector of zeros) and predicts y_i at the token of x_i.
 Layers are pre-norm: h += attention(norm1(h)); h += mlp(norm2(h)). Rows of qkv.weight are the heads of q, then of k,
 then of v. A looped model has P = read_in(tokens) + position and repeats Y <- norm(layers(Y + P)) from Y = 0 (injection add),
-norm(layers(Y * P)) from Y = 0 (multiply), or norm(layers(Y)) from Y = P (none); loops before the last `loss_window` run
+norm(layers(Y * P)) from Y = 1 (multiply), or norm(layers(Y)) from Y = P (none); loops before the last `loss_window` run
 without gradient. Linear maps of layers have biases where `biases` is true; read_in and read_out always have.
 
 Where the loss does not depend on a parameter at all (with layer norm and learned positions: the part of qkv.bias that
@@ -173,7 +173,7 @@ class Decoder:
         if not self.c["looped"]:
             return states, [self.read_out(self.norm("norm", self.layers(prompt, states)))]
         injection = self.c["injection"]
-        y = prompt if injection == "none" else torch.zeros_like(prompt)
+        y = {"add": torch.zeros_like, "multiply": torch.ones_like, "none": lambda p: p}[injection](prompt)
         predictions = []
         for loop in range(self.c["loops"]):
             counts = loop >= self.c["loops"] - self.c["loss_window"]

@@ -7,8 +7,9 @@
 namespace incontext::models {
 
 /// A range of layers that is run again and again (looped transformers, Yang et al. 2024):
-///   Y_0 = 0,  Y_{t+1} = norm(layers_{first…last-1}(inject(Y_t, P)))
-/// with P what enters layer `first`. When the range ends at the last layer the norm is the model's final norm.
+///   Y_{t+1} = norm(layers_{first…last-1}(inject(Y_t, P)))
+/// with P what enters layer `first`, and Y_0 such that loop 1 sees P: 0 (add), 1 (multiply), P (none). When the range
+/// ends at the last layer the norm is the model's final norm.
 struct LoopOptions {
   int64_t count = 0;
   int64_t first_layer = 0;
@@ -20,7 +21,7 @@ struct LoopOptions {
     v.field("count", count, "how often the range runs; 0: the model is not looped", base::at_least(0));
     v.field("first_layer", first_layer, "first layer of the range", base::at_least(0));
     v.field("last_layer", last_layer, "one past its last layer; 0: all layers", base::at_least(0));
-    v.field("injection", injection, "how the input enters each loop: Y + P, Y * P, or not at all (Y_0 = P)",
+    v.field("injection", injection, "how the input enters each loop: Y + P, Y * P, or not at all",
             base::one_of({"add", "multiply", "none"}));
   }
 };

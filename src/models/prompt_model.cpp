@@ -15,6 +15,13 @@ Tensor inject(const Decoder& decoder, const Tensor& iterate, const Tensor& input
   return injection == "multiply" ? iterate * input : iterate;
 }
 
+// What injection leaves alone: loop 1 sees P in every form.
+Tensor first_iterate(const Decoder& decoder, const Tensor& input) {
+  const std::string& injection = decoder.options().loop.injection;
+  if (injection == "none") return input;
+  return injection == "multiply" ? torch::ones_like(input) : torch::zeros_like(input);
+}
+
 void predict_looped(const Decoder& decoder, const Tensor& embedded, const LoopRange& loops,
                     const OnPrediction& on_prediction, const Step& step) {
   const DecoderOptions& options = decoder.options();
@@ -24,7 +31,7 @@ void predict_looped(const Decoder& decoder, const Tensor& embedded, const LoopRa
   Step whole = step;  // every loop but the last feeds all its tokens to the next
   whole.read_every = 1;
   const Tensor input = decoder.run_layers(embedded, 0, first, whole);
-  Tensor iterate = options.loop.injection == "none" ? input : torch::zeros_like(input);
+  Tensor iterate = first_iterate(decoder, input);
   for (int64_t loop = 1; loop <= loops.count; ++loop) {
     const bool read = loop > loops.read_from;
     const bool is_last = loop == loops.count;

@@ -52,6 +52,10 @@ std::string unit_of(const std::vector<Record>& records, const std::string& what)
   return "";
 }
 
+bool is_speed(const Record& record) {
+  return record.what == "steps_per_second" || record.what == "peer_steps_per_second" || record.what == "ratio";
+}
+
 void require_records(const std::vector<RunRecords>& runs) {
   base::check(!runs.empty(), "report: expected at least one run");
   for (const RunRecords& run : runs) {
@@ -124,7 +128,7 @@ Table speed_table(const std::vector<Record>& merged) {
   table.columns = {"run", "model", "quantity", "value", "unit"};
   table.alignment = {Align::left, Align::left, Align::left, Align::right, Align::left};
   for (const Record& record : merged) {
-    if (record.what != "steps_per_second" && record.what != "peer_steps_per_second" && record.what != "ratio") continue;
+    if (!is_speed(record)) continue;
     const Point point{.y = record.value, .low = record.low, .high = record.high, .count = 1};
     table.rows.push_back({setting_text(record, "run"), setting_text(record, "model"), spaced(record.what),
                           value_with_range(point), record.unit});
@@ -193,7 +197,21 @@ std::string csv_summary(const std::vector<RunRecords>& runs) {
   const size_t first = table.rows.size();
   add("squared_error_by_loop", "loops", 7);
   for (size_t row = first; row < table.rows.size(); ++row) std::swap(table.rows[row][6], table.rows[row][7]);
-  base::check(!table.rows.empty(), "report: expected records of errors, got none");
+  for (const Record& record : merged) {
+    if (!is_speed(record)) continue;
+    std::vector<std::string> row(table.columns.size());
+    row[0] = record.what;
+    row[1] = setting_text(record, "run");
+    row[5] = setting_text(record, "model");
+    row[8] = fmt::format("{}", record.value);
+    if (record.has_interval) {
+      row[9] = fmt::format("{}", record.low);
+      row[10] = fmt::format("{}", record.high);
+    }
+    row[11] = "1";
+    table.rows.push_back(std::move(row));
+  }
+  base::check(!table.rows.empty(), "report: expected records of errors or speeds, got none");
   return to_csv(table);
 }
 

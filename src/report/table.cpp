@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "base/csv.h"
 #include "base/error.h"
@@ -20,15 +21,45 @@ void check_shape(const Table& table) {
   }
 }
 
-std::vector<size_t> column_widths(const Table& table, size_t width) {
+std::vector<size_t> natural_widths(const Table& table) {
   std::vector<size_t> widths;
-  size_t total = 0;
   for (size_t column = 0; column < table.columns.size(); ++column) {
     size_t widest = base::display_width(table.columns[column]);
     for (const auto& row : table.rows) widest = std::max(widest, base::display_width(row[column]));
     widths.push_back(widest);
-    total += widest + (column > 0 ? kGap : 0);
   }
+  return widths;
+}
+
+size_t total_width(const std::vector<size_t>& widths) {
+  return std::accumulate(widths.begin(), widths.end(), widths.empty() ? 0 : kGap * (widths.size() - 1));
+}
+
+// A cell "value (remark)" without its remark.
+std::string without_remark(const std::string& cell) {
+  const size_t remark = cell.ends_with(')') ? cell.find(" (") : std::string::npos;
+  return cell.substr(0, remark);
+}
+
+// Half a remark is worse than none: where a table is too wide, remarks go first, from the widest column on.
+Table fit_remarks(Table table, size_t width) {
+  while (true) {
+    const std::vector<size_t> widths = natural_widths(table);
+    if (total_width(widths) <= width) return table;
+    size_t widest = widths.size();
+    for (size_t column = 0; column < widths.size(); ++column) {
+      const bool has_remarks = std::any_of(table.rows.begin(), table.rows.end(),
+                                           [&](const auto& row) { return without_remark(row[column]) != row[column]; });
+      if (has_remarks && (widest == widths.size() || widths[column] > widths[widest])) widest = column;
+    }
+    if (widest == widths.size()) return table;
+    for (auto& row : table.rows) row[widest] = without_remark(row[widest]);
+  }
+}
+
+std::vector<size_t> column_widths(const Table& table, size_t width) {
+  std::vector<size_t> widths = natural_widths(table);
+  size_t total = total_width(widths);
   while (total > width) {
     const auto widest = std::max_element(widths.begin(), widths.end());
     if (*widest <= kNarrowestColumn) break;
@@ -63,8 +94,9 @@ std::string markdown_line(const std::vector<std::string>& cells) {
 
 }  // namespace
 
-std::string to_terminal(const Table& table, size_t width) {
-  check_shape(table);
+std::string to_terminal(const Table& whole, size_t width) {
+  check_shape(whole);
+  const Table table = fit_remarks(whole, width);
   const std::vector<size_t> widths = column_widths(table, width);
   std::string out;
   if (!table.title.empty()) out += base::clip(base::printable(table.title), width) + "\n";

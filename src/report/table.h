@@ -19,8 +19,8 @@ struct Table {
   Align align_of(size_t column) const { return column < alignment.size() ? alignment[column] : Align::left; }
 };
 
-/// Columns two spaces apart, without boxes, in lines of at most `width` characters: where the table is wider, the
-/// widest columns are cut.
+/// Columns two spaces apart, without boxes, in lines of at most `width` characters. Where the table is wider, columns
+/// of cells "value (remark)" lose their remarks, and then the widest columns are cut.
 std::string to_terminal(const Table& table, size_t width);
 
 /// A table of GitHub's Markdown under its title.

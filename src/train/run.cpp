@@ -16,8 +16,12 @@ namespace {
 namespace fs = std::filesystem;
 using base::Json;
 
+// A start that failed before its first record leaves its options behind; they are in nobody's way.
 bool holds_anything(const fs::path& directory) {
-  return fs::exists(directory) && (!fs::is_directory(directory) || !fs::is_empty(directory));
+  if (!fs::exists(directory)) return false;
+  if (!fs::is_directory(directory)) return true;
+  return std::any_of(fs::directory_iterator(directory), fs::directory_iterator(),
+                     [](const fs::directory_entry& entry) { return entry.path().filename() != "config.yaml"; });
 }
 
 // What may differ between a run and its continuation: how long, and what is written down on the way.

@@ -1,7 +1,8 @@
 #include "base/config_node.h"
 
 #include "base/file.h"
-#include "base/helpers.h"
+#include "support/errors.h"
+#include "support/temporary_directory.h"
 
 namespace incontext::base {
 namespace {

@@ -8,7 +8,8 @@
 #include <map>
 
 #include "base/error.h"
-#include "base/helpers.h"
+#include "support/errors.h"
+#include "support/temporary_directory.h"
 
 namespace incontext::base {
 namespace {

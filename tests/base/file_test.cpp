@@ -7,7 +7,8 @@
 
 #include <csignal>
 
-#include "base/helpers.h"
+#include "support/errors.h"
+#include "support/temporary_directory.h"
 
 namespace incontext::base {
 namespace {

@@ -3,7 +3,7 @@
 #include <limits>
 #include <optional>
 
-#include "base/helpers.h"
+#include "support/errors.h"
 
 namespace incontext::base {
 namespace {

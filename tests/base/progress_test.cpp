@@ -5,8 +5,8 @@
 
 #include <thread>
 
-#include "base/helpers.h"
 #include "base/text.h"
+#include "support/errors.h"
 
 namespace incontext::base {
 namespace {

@@ -4,8 +4,9 @@
 #include <limits>
 
 #include "base/error.h"
-#include "base/helpers.h"
 #include "base/machine.h"
+#include "support/errors.h"
+#include "support/temporary_directory.h"
 
 namespace incontext::base {
 namespace {

@@ -2,6 +2,7 @@
 
 #include <csignal>
 
+#include "base/file.h"
 #include "cli/program.h"
 
 namespace incontext::testing {
@@ -59,6 +60,12 @@ TEST_F(BadInput, RunDirectoryThatExists) {
   expect_one_line_error(train(tiny_config()), {"exists already", "--resume"});
   EXPECT_EQ(std::filesystem::file_size(place / "run" / "records.jsonl"), before);
   expect_one_line_error(train(tiny_config(), {"--resume", "--set", "seed=4"}), {"seed = 0", "now it is 4"});
+}
+
+TEST_F(BadInput, AStartThatFailedLeavesThePlaceFree) {
+  std::filesystem::create_directories(place / "run");
+  base::write_file_atomic(place / "run" / "config.yaml", "seed: 9\n");  // all that such a start leaves
+  EXPECT_EQ(train(tiny_config()).status, 0);
 }
 
 TEST_F(BadInput, WrongCommandLines) {

@@ -2,8 +2,9 @@
 
 #include <fstream>
 
-#include "base/helpers.h"
 #include "layers/violations.h"
+#include "support/errors.h"
+#include "support/temporary_directory.h"
 
 namespace incontext::testing {
 namespace {

@@ -2,8 +2,9 @@
 
 #include <cstdlib>
 
-#include "base/helpers.h"
 #include "base/text.h"
+#include "support/errors.h"
+#include "support/temporary_directory.h"
 
 namespace incontext::report {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <limits>
 
-#include "base/helpers.h"
 #include "report/markup.h"
+#include "support/errors.h"
 
 namespace incontext::report {
 namespace {

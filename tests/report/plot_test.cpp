@@ -3,8 +3,9 @@
 #include <filesystem>
 #include <limits>
 
-#include "base/helpers.h"
 #include "report/markup.h"
+#include "support/errors.h"
+#include "support/temporary_directory.h"
 
 namespace incontext::report {
 namespace {

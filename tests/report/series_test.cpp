@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "base/helpers.h"
+#include "support/errors.h"
 
 namespace incontext::report {
 namespace {

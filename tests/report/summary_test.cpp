@@ -3,9 +3,10 @@
 #include <cmath>
 
 #include "base/file.h"
-#include "base/helpers.h"
 #include "base/text.h"
 #include "report/markup.h"
+#include "support/errors.h"
+#include "support/temporary_directory.h"
 
 namespace incontext::report {
 namespace {
@@ -99,7 +100,8 @@ TEST(Summary, WritesMarkdownAndCsv) {
   EXPECT_CONTAINS(csv, "what,run,task,prompt,dims,predictor,loops,examples,value,low,high,records\n");
   EXPECT_CONTAINS(csv, "squared_error,\"looped, small\",linear_regression,standard,10,zero,,41,1,0.9,1.1,1\n");
   EXPECT_CONTAINS(csv, "squared_error_by_loop,\"looped, small\",linear_regression,standard,10,model,30,20,0.01");
-  EXPECT_EQ(base::split(csv, '\n').size(), 1U + 3 * 22 + 30 + 1);
+  EXPECT_CONTAINS(csv, "ratio,\"looped, small\",,,,\"looped, small\",,,1.25,,,1\n");
+  EXPECT_EQ(base::split(csv, '\n').size(), 1U + 3 * 22 + 30 + 1 + 1);
 }
 
 TEST(Summary, MissingRecordsAreClearErrors) {
@@ -112,7 +114,7 @@ TEST(Summary, MissingRecordsAreClearErrors) {
   other.records = {{.what = "temperature", .value = 1}};
   EXPECT_EQ(error_of([&] { markdown_summary({other}); }),
             "report: expected records of errors, training losses or speeds in c, got none");
-  EXPECT_EQ(error_of([&] { csv_summary({other}); }), "report: expected records of errors, got none");
+  EXPECT_EQ(error_of([&] { csv_summary({other}); }), "report: expected records of errors or speeds, got none");
   const TemporaryDirectory directory;
   EXPECT_CONTAINS(error_of([&] { read_run(directory.path()); }), "expected a file records.jsonl");
   EXPECT_CONTAINS(error_of([&] { read_run(directory / "gone"); }), "expected a run directory");

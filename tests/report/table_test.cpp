@@ -1,7 +1,7 @@
 #include "report/table.h"
 
-#include "base/helpers.h"
 #include "base/text.h"
+#include "support/errors.h"
 
 namespace incontext::report {
 namespace {
@@ -35,6 +35,14 @@ TEST(Table, FitsTheWidth) {
   }
   EXPECT_CONTAINS(to_terminal(table, 40), "xxxxx…") << "the long column is cut";
   EXPECT_CONTAINS(to_terminal(table, 40), "  value\n") << "the short one is not";
+}
+
+TEST(Table, LeavesOutRemarksBeforeItCutsCells) {
+  const Table table{.columns = {"run", "error"},
+                    .rows = {{"looped", "0.0312 (0.0280 to 0.0350)"}, {"least squares", "1e-12"}},
+                    .alignment = {Align::left, Align::right}};
+  EXPECT_CONTAINS(to_terminal(table, 60), "looped         0.0312 (0.0280 to 0.0350)\n");
+  EXPECT_CONTAINS(to_terminal(table, 39), "looped         0.0312\nleast squares   1e-12\n");
 }
 
 TEST(Table, WritesMarkdown) {

@@ -74,7 +74,7 @@ TEST_P(GoldenDecoder, HiddenStates) {
     const Tensor input = decoder.embed(models::interleave(batch.xs, batch.ys));
     EXPECT_TENSORS_CLOSE(input.detach(), golden.file.tensor("hidden.0"), kTolerance);
     const std::string injection = golden.config["injection"];
-    Tensor iterate = injection == "none" ? input : torch::zeros_like(input);
+    Tensor iterate = injection == "none" ? input : torch::full_like(input, injection == "multiply" ? 1 : 0);
     for (int64_t loop = 1; loop <= golden.config["loops"].get<int64_t>(); ++loop) {
       const Tensor entered = injection == "add" ? iterate + input : injection == "multiply" ? iterate * input : iterate;
       iterate = decoder.final_norm(decoder.run_layers(entered, 0, decoder.options().layers));
