@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/random.h"
+#include "ops/inference.h"
 #include "ops/linear.h"
 #include "ops/norm.h"
 
@@ -20,89 +21,153 @@ kernels::Activation activation(const DecoderOptions& options) {
   return options.mlp == "gelu" ? kernels::Activation::gelu_tanh : kernels::Activation::none;
 }
 
+// Draws parameters as leaves of the autograd graph.
+WeightSource fresh_weights(uint64_t seed, torch::Device device) {
+  const auto draw = [seed, device](const std::string& name, torch::IntArrayRef shape, const Init& init) {
+    Tensor tensor = torch::empty(shape, torch::kFloat32);
+    float* values = tensor.data_ptr<float>();
+    base::RandomStream stream(seed, "init:" + name, 0);
+    for (int64_t i = 0; i < tensor.numel(); ++i) {
+      double value = init.value;
+      if (init.kind == Init::Kind::normal) value *= stream.normal();
+      if (init.kind == Init::Kind::uniform) value = stream.uniform(-init.value, init.value);
+      values[i] = static_cast<float>(value);
+    }
+    return tensor.to(device).set_requires_grad(true);
+  };
+  return {.get = draw};
+}
+
+// GPT-2 (Radford et al. 2019): what is summed into the residual stream starts smaller, by its number of summands.
+Init residual_init(const DecoderOptions& options) {
+  return {Init::Kind::normal, options.init_std / std::sqrt(2.0 * static_cast<double>(options.layers))};
+}
+
 }  // namespace
 
 Decoder::Decoder(const DecoderOptions& options, int64_t input_dims, uint64_t seed, torch::Device device)
+    : Decoder(options, input_dims, fresh_weights(seed, device), device) {}
+
+Decoder::Decoder(const DecoderOptions& options, int64_t input_dims, const WeightSource& source, torch::Device device)
     : options_(options), input_dims_(input_dims), device_(device) {
   const std::string problem = options.validate();
   base::check(problem.empty(), "model: {}", problem);
   heads_ = {options.heads, options.resolved_kv_heads(), options.resolved_head_dim()};
-  const int64_t width = options.width;
-  // Read-in and read-out start as torch's linear layers do: uniform within 1/sqrt(fan-in).
-  const double read_in_bound = 1 / std::sqrt(static_cast<double>(input_dims));
-  const double read_out_bound = 1 / std::sqrt(static_cast<double>(width));
-  read_in_ = add_uniform("read_in.weight", {width, input_dims}, read_in_bound, seed);
-  read_in_bias_ = add_uniform("read_in.bias", {width}, read_in_bound, seed);
-  if (options.position == "learned") {
-    position_ = add_matrix("position.weight", {options.max_positions, width}, options.init_std, seed);
-  }
-  for (int64_t index = 0; index < options.layers; ++index) layers_.push_back(add_layer(index, seed));
-  final_norm_ = add_norm("norm");
-  if (options.looped() && options.loop_end() < options.layers) loop_norm_ = add_norm("loop_norm");
-  read_out_ = add_uniform("read_out.weight", {1, width}, read_out_bound, seed);
-  read_out_bias_ = add_uniform("read_out.bias", {1}, read_out_bound, seed);
+  build(source);
 }
 
-Tensor Decoder::add(const std::string& name, torch::IntArrayRef shape, const std::function<double()>& draw) {
-  Tensor tensor = torch::empty(shape, torch::kFloat32);
-  float* values = tensor.data_ptr<float>();
-  for (int64_t i = 0; i < tensor.numel(); ++i) values[i] = static_cast<float>(draw());
-  tensor = tensor.to(device_).set_requires_grad(true);
+void Decoder::build(const WeightSource& source) {
+  const int64_t width = options_.width;
+  const int64_t token_width = options_.resolved_token_width();
+  const Init normal{Init::Kind::normal, options_.init_std};
+  // Read-in and read-out start as torch's linear layers do: uniform within 1/sqrt(fan-in).
+  const auto fan_in = [](int64_t size) {
+    return Init{Init::Kind::uniform, 1 / std::sqrt(static_cast<double>(size))};
+  };
+  const bool tokens = options_.vocabulary > 0;
+  if (tokens) {
+    embedding_ = add(source, "embedding.weight", {options_.vocabulary, token_width}, normal);
+    if (token_width != width) token_in_ = add(source, "token_in.weight", {width, token_width}, normal);
+  } else {
+    read_in_ = add(source, "read_in.weight", {width, input_dims_}, fan_in(input_dims_));
+    read_in_bias_ = add(source, "read_in.bias", {width}, fan_in(input_dims_));
+  }
+  if (options_.position == "learned") {
+    position_ = add(source, "position.weight", {options_.max_positions, width}, normal);
+  }
+  for (int64_t index = 0; index < options_.layers; ++index) {
+    const std::string prefix = fmt::format("layers.{}.", index);
+    Layer layer;
+    layer.attention_norm = add_norm(source, prefix + "norm1");
+    add_attention(source, prefix + "attention.", layer);
+    if (options_.mlp != "none") {
+      layer.mlp_norm = add_norm(source, prefix + "norm2");
+      add_mlp(source, prefix + "mlp.", layer);
+    }
+    layers_.push_back(std::move(layer));
+  }
+  if (options_.final_norm) final_norm_ = add_norm(source, "norm");
+  if (options_.looped() && options_.loop_end() < options_.layers) loop_norm_ = add_norm(source, "loop_norm");
+  if (!tokens) {
+    read_out_ = add(source, "read_out.weight", {1, width}, fan_in(width));
+    read_out_bias_ = add(source, "read_out.bias", {1}, fan_in(width));
+    return;
+  }
+  if (token_width != width) token_out_ = add(source, "token_out.weight", {token_width, width}, normal);
+  head_ = options_.tied_embeddings ? embedding_
+                                   : add(source, "head.weight", {options_.vocabulary, token_width}, normal);
+}
+
+Tensor Decoder::add(const WeightSource& source, const std::string& name, torch::IntArrayRef shape, const Init& init) {
+  const Tensor tensor = source.get(name, shape, init);
+  base::check(tensor.sizes() == shape, "tensor '{}': expected shape [{}], got [{}]", name, fmt::join(shape, ", "),
+              fmt::join(tensor.sizes(), ", "));
   parameters_.push_back({name, tensor});
   return tensor;
 }
 
-Tensor Decoder::add_matrix(const std::string& name, torch::IntArrayRef shape, double std, uint64_t seed) {
-  base::RandomStream stream(seed, "init:" + name, 0);
-  return add(name, shape, [&] { return std * stream.normal(); });
-}
-
-Tensor Decoder::add_uniform(const std::string& name, torch::IntArrayRef shape, double bound, uint64_t seed) {
-  base::RandomStream stream(seed, "init:" + name, 0);
-  return add(name, shape, [&] { return stream.uniform(-bound, bound); });
-}
-
-Tensor Decoder::add_constant(const std::string& name, torch::IntArrayRef shape, double value) {
-  return add(name, shape, [&] { return value; });
-}
-
-Decoder::Norm Decoder::add_norm(const std::string& name) {
+Decoder::Norm Decoder::add_norm(const WeightSource& source, const std::string& name) {
   Norm norm;
-  norm.gamma = add_constant(name + ".weight", {options_.width}, 1);
-  if (options_.norm == "layer") norm.beta = add_constant(name + ".bias", {options_.width}, 0);
+  norm.gamma = add(source, name + ".weight", {options_.width}, {Init::Kind::constant, 1});
+  if (options_.norm == "layer") norm.beta = add(source, name + ".bias", {options_.width}, {Init::Kind::constant, 0});
   return norm;
 }
 
-Decoder::Layer Decoder::add_layer(int64_t index, uint64_t seed) {
-  const std::string prefix = fmt::format("layers.{}.", index);
+void Decoder::add_attention(const WeightSource& source, const std::string& prefix, Layer& layer) {
   const int64_t width = options_.width;
-  const int64_t hidden = options_.resolved_mlp_width();
-  const double std = options_.init_std;
-  // GPT-2 (Radford et al. 2019): what is summed into the residual stream starts smaller, by its number of summands.
-  const double residual_std = std / std::sqrt(2.0 * static_cast<double>(options_.layers));
-  const auto bias = [&](const std::string& name, int64_t size) {
-    return options_.bias ? add_constant(prefix + name, {size}, 0) : Tensor();
+  const Init normal{Init::Kind::normal, options_.init_std};
+  const Init zero{Init::Kind::constant, 0};
+  const auto add_part = [&](const std::string& name, int64_t size) {
+    layer.qkv.push_back(add(source, prefix + name + ".weight", {size, width}, normal));
+    if (options_.bias || options_.qkv_bias) {
+      layer.qkv_bias.push_back(add(source, prefix + name + ".bias", {size}, zero));
+    }
   };
-  Layer layer;
-  layer.attention_norm = add_norm(prefix + "norm1");
-  layer.qkv = add_matrix(prefix + "attention.qkv.weight", {heads_.packed_width(), width}, std, seed);
-  layer.qkv_bias = bias("attention.qkv.bias", heads_.packed_width());
-  layer.out = add_matrix(prefix + "attention.out.weight", {width, heads_.heads * heads_.head_dim}, residual_std, seed);
-  layer.out_bias = bias("attention.out.bias", width);
-  if (options_.mlp == "none") return layer;
-  layer.mlp_norm = add_norm(prefix + "norm2");
-  if (options_.mlp == "gated") layer.mlp.gate = add_matrix(prefix + "mlp.gate.weight", {hidden, width}, std, seed);
-  layer.mlp.up = add_matrix(prefix + "mlp.up.weight", {hidden, width}, std, seed);
-  layer.mlp.up_bias = bias("mlp.up.bias", hidden);
-  layer.mlp.down = add_matrix(prefix + "mlp.down.weight", {width, hidden}, residual_std, seed);
-  layer.mlp.down_bias = bias("mlp.down.bias", width);
-  return layer;
+  if (source.packed_qkv) {
+    add_part("qkv", heads_.packed_width());
+  } else {
+    add_part("q", heads_.heads * heads_.head_dim);
+    add_part("k", heads_.kv_heads * heads_.head_dim);
+    add_part("v", heads_.kv_heads * heads_.head_dim);
+  }
+  if (options_.qk_norm) {
+    layer.query_norm = add(source, prefix + "q_norm.weight", {heads_.head_dim}, {Init::Kind::constant, 1});
+    layer.key_norm = add(source, prefix + "k_norm.weight", {heads_.head_dim}, {Init::Kind::constant, 1});
+  }
+  layer.out = add(source, prefix + "out.weight", {width, heads_.heads * heads_.head_dim}, residual_init(options_));
+  if (options_.bias || options_.out_bias) layer.out_bias = add(source, prefix + "out.bias", {width}, zero);
 }
 
-Tensor Decoder::embed(const Tensor& inputs) const {
-  base::check(inputs.dim() == 3 && inputs.size(2) == input_dims_, "[embed] expected inputs [batch, time, {}], got {}",
-              input_dims_, fmt::join(inputs.sizes(), "x"));
-  Tensor hidden = ops::linear(operations_, inputs, read_in_, read_in_bias_);
+void Decoder::add_mlp(const WeightSource& source, const std::string& prefix, Layer& layer) {
+  const int64_t width = options_.width;
+  const int64_t hidden = options_.resolved_mlp_width();
+  const Init normal{Init::Kind::normal, options_.init_std};
+  const Init zero{Init::Kind::constant, 0};
+  const bool bias = options_.bias || options_.mlp_bias;
+  if (options_.mlp == "gated") {
+    layer.mlp.gate = add(source, prefix + "gate.weight", {hidden, width}, normal);
+    if (options_.mlp_bias) layer.mlp.gate_bias = add(source, prefix + "gate.bias", {hidden}, zero);
+  }
+  layer.mlp.up = add(source, prefix + "up.weight", {hidden, width}, normal);
+  if (bias) layer.mlp.up_bias = add(source, prefix + "up.bias", {hidden}, zero);
+  layer.mlp.down = add(source, prefix + "down.weight", {width, hidden}, residual_init(options_));
+  if (bias) layer.mlp.down_bias = add(source, prefix + "down.bias", {width}, zero);
+}
+
+Tensor Decoder::embed(const Tensor& inputs, const Step& step) const {
+  if (!step.sequences.empty()) return embed_ragged(inputs, step);
+  Tensor hidden;
+  if (options_.vocabulary > 0) {
+    base::check(inputs.dim() == 2 && inputs.scalar_type() == torch::kInt64,
+                "[embed] expected token ids [batch, time], got {} [{}]", torch::toString(inputs.scalar_type()),
+                fmt::join(inputs.sizes(), ", "));
+    hidden = torch::embedding(embedding_, inputs);
+    if (token_in_.defined()) hidden = ops::linear(operations_, hidden, token_in_);
+  } else {
+    base::check(inputs.dim() == 3 && inputs.size(2) == input_dims_,
+                "[embed] expected inputs [batch, time, {}], got {}", input_dims_, fmt::join(inputs.sizes(), "x"));
+    hidden = ops::linear(operations_, inputs, read_in_, read_in_bias_);
+  }
   if (!position_.defined()) return hidden;
   base::check(inputs.size(1) <= options_.max_positions,
               "[embed] the model has learned positions for {} tokens (model.max_positions), got {}",
@@ -115,48 +180,72 @@ Tensor Decoder::run_layers(Tensor hidden, int64_t first, int64_t last, const Ste
               "[run_layers] expected 0 <= first <= last <= {}, got {} and {}", options_.layers, first, last);
   for (int64_t index = first; index < last; ++index) {
     if (step.at_border) step.at_border(index, hidden);
-    const bool is_last = index + 1 == options_.layers;
-    hidden = run_layer(layers_[static_cast<size_t>(index)], hidden, is_last ? step.read_every : 1);
+    hidden = step.sequences.empty() ? run_layer(index, hidden, step) : run_layer_ragged(index, hidden, step);
   }
   if (step.at_border && last == options_.layers) step.at_border(last, hidden);
   return hidden;
 }
 
-Tensor Decoder::run_layer(const Layer& layer, const Tensor& hidden, int64_t read_every) const {
+Tensor Decoder::run_layer(int64_t index, const Tensor& hidden, const Step& step) const {
+  const Layer& layer = layers_[static_cast<size_t>(index)];
   const auto kind = norm_kind(options_);
-  const ops::Normed before_attention = ops::norm(operations_, kind, hidden, layer.attention_norm.gamma,
-                                                 layer.attention_norm.beta, options_.norm_epsilon);
-  Tensor qkv = ops::linear(operations_, before_attention.normed, layer.qkv, layer.qkv_bias);
-  if (options_.position == "rotary") {
-    const Tensor positions = torch::arange(hidden.size(1), torch::TensorOptions(hidden.device()).dtype(torch::kInt64));
-    qkv = ops::rotary(operations_, qkv, heads_, positions, options_.rope_theta);
-  }
-  Tensor attended = ops::attention(operations_, qkv, heads_, /*causal=*/true);
+  const bool norm_before = options_.norm_place == "before";
+  const ops::Normed before_attention =
+      norm_before ? ops::norm(operations_, kind, hidden, layer.attention_norm.gamma, layer.attention_norm.beta,
+                              options_.norm_epsilon)
+                  : ops::Normed{hidden, hidden};
+  Tensor attended = attend_whole(layer, before_attention.normed);
   Tensor residual = before_attention.residual;
-  if (read_every > 1) {
-    const auto read = [&](const Tensor& tensor) { return tensor.slice(1, 0, tensor.size(1), read_every).contiguous(); };
+  if (step.read_every > 1 && index + 1 == options_.layers) {
+    const auto read = [&](const Tensor& tensor) {
+      return tensor.slice(1, 0, tensor.size(1), step.read_every).contiguous();
+    };
     attended = read(attended);
     residual = read(residual);
   }
-  const Tensor middle = ops::linear(operations_, attended, layer.out, layer.out_bias, residual);
+  Tensor middle = ops::linear(operations_, attended, layer.out, layer.out_bias, residual);
+  if (!norm_before) middle = apply_norm(layer.attention_norm, middle);
   if (options_.mlp == "none") return middle;
-  const ops::Normed before_mlp =
-      ops::norm(operations_, kind, middle, layer.mlp_norm.gamma, layer.mlp_norm.beta, options_.norm_epsilon);
-  return ops::mlp(operations_, before_mlp.normed, layer.mlp, activation(options_), before_mlp.residual);
+  const ops::Normed before_mlp = norm_before ? ops::norm(operations_, kind, middle, layer.mlp_norm.gamma,
+                                                         layer.mlp_norm.beta, options_.norm_epsilon)
+                                             : ops::Normed{middle, middle};
+  const Tensor out = ops::mlp(operations_, before_mlp.normed, layer.mlp, activation(options_), before_mlp.residual);
+  return norm_before ? out : apply_norm(layer.mlp_norm, out);
+}
+
+Tensor Decoder::attend_whole(const Layer& layer, const Tensor& normed) const {
+  base::check(layer.qkv.size() == 1 && !options_.qk_norm && options_.sliding_window == 0 &&
+                  options_.rope_scaling.type == "none" && options_.rotary_fraction == 1,
+              "whole sequences without a cache: expected a model with packed queries, keys and values and plain "
+              "attention; run this one with caches");
+  Tensor qkv = ops::linear(operations_, normed, layer.qkv[0], layer.qkv_bias.empty() ? Tensor() : layer.qkv_bias[0]);
+  if (options_.position == "rotary") {
+    const Tensor positions = torch::arange(normed.size(1), torch::TensorOptions(normed.device()).dtype(torch::kInt64));
+    qkv = ops::rotary(operations_, qkv, heads_, positions, options_.rope_theta);
+  }
+  return ops::attention(operations_, qkv, heads_, /*causal=*/true);
 }
 
 Tensor Decoder::apply_norm(const Norm& norm, const Tensor& hidden) const {
   return ops::norm(operations_, norm_kind(options_), hidden, norm.gamma, norm.beta, options_.norm_epsilon).normed;
 }
 
-Tensor Decoder::final_norm(const Tensor& hidden) const { return apply_norm(final_norm_, hidden); }
+Tensor Decoder::final_norm(const Tensor& hidden) const {
+  return options_.final_norm ? apply_norm(final_norm_, hidden) : hidden;
+}
 
 Tensor Decoder::loop_norm(const Tensor& hidden) const {
   return apply_norm(loop_norm_.gamma.defined() ? loop_norm_ : final_norm_, hidden);
 }
 
 Tensor Decoder::head(const Tensor& normed) const {
-  return ops::linear(operations_, normed, read_out_, read_out_bias_).squeeze(-1);
+  if (options_.vocabulary == 0) return ops::linear(operations_, normed, read_out_, read_out_bias_).squeeze(-1);
+  if (normed.dim() == 2 && !torch::GradMode::is_enabled()) {
+    const Tensor narrow = token_out_.defined() ? ops::project(operations_, normed, {&token_out_, 1}) : normed;
+    return ops::project(operations_, narrow, {&head_, 1});
+  }
+  const Tensor narrow = token_out_.defined() ? ops::linear(operations_, normed, token_out_) : normed;
+  return ops::linear(operations_, narrow, head_);
 }
 
 int64_t Decoder::parameter_count() const {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cache/sequence_state.h"
 #include "models/decoder_options.h"
 #include "ops/attention.h"
 #include "ops/mlp.h"
@@ -18,8 +19,17 @@ struct NamedTensor {
   torch::Tensor tensor;
 };
 
-/// One pass over a batch of whole sequences.
+/// One sequence's part in a step: its next `count` tokens, and what the model remembers of those before.
+struct SequenceSlice {
+  cache::SequenceState* state = nullptr;
+  int64_t count = 0;
+};
+
+/// One pass over a batch: whole sequences without state, [batch, time, …], or the next tokens of some sequences, one
+/// after the other, [tokens, …] ("ragged"), each with its own past.
 struct Step {
+  /// The sequences of a ragged batch; empty: whole sequences.
+  std::vector<SequenceSlice> sequences = {};
   /// Called at every border with the residual stream [batch, time, width]: with layer l before layer l runs, and with
   /// l = layers after the last. May look at it or replace it.
   std::function<void(int64_t layer, torch::Tensor& hidden)> at_border;
@@ -28,20 +38,37 @@ struct Step {
   int64_t read_every = 1;
 };
 
-/// The one decoder: a stack of pre-norm blocks built from DecoderOptions, with a linear read-in for vectors and a
-/// linear read-out. Parameters are fp32 leaves with gradients, named as in the checkpoint.
+/// How a fresh parameter begins.
+struct Init {
+  enum class Kind { normal, uniform, constant } kind = Kind::constant;
+  double value = 0;  // standard deviation, bound, or the constant
+};
+
+/// Where a decoder's parameters come from: called once for each, in a fixed order.
+struct WeightSource {
+  std::function<torch::Tensor(const std::string& name, torch::IntArrayRef shape, const Init& init)> get;
+  /// Queries, keys and values as one matrix "attention.qkv" (what training wants), or as three.
+  bool packed_qkv = true;
+};
+
+/// The one decoder: a stack of blocks built from DecoderOptions, with a linear read-in for vectors and a linear
+/// read-out to a scalar, or a table of token embeddings and a head over the vocabulary. Parameters are named as in our
+/// checkpoint. Those of a fresh decoder are fp32 leaves with gradients; those that come from files stay as they lie.
 class Decoder {
  public:
   /// Weights are drawn from RandomStream(seed, "init:" + name), so that a model does not depend on what else is drawn.
   Decoder(const DecoderOptions& options, int64_t input_dims, uint64_t seed, torch::Device device);
+  Decoder(const DecoderOptions& options, int64_t input_dims, const WeightSource& source, torch::Device device);
 
   // The seam: everything that uses a model uses these three.
 
-  /// inputs [batch, time, input_dims] -> hidden [batch, time, width].
-  torch::Tensor embed(const torch::Tensor& inputs) const;
-  /// Runs layers first … last-1 on hidden [batch, time, width].
+  /// inputs [batch, time, input_dims], or token ids (int64) [batch, time] or, ragged, [tokens]
+  /// -> hidden [batch, time, width] or [tokens, width].
+  torch::Tensor embed(const torch::Tensor& inputs, const Step& step = {}) const;
+  /// Runs layers first … last-1 on hidden [batch, time, width], or ragged on [tokens, width]; then the caches of the
+  /// sequences take up the keys and values of those layers.
   torch::Tensor run_layers(torch::Tensor hidden, int64_t first, int64_t last, const Step& step = {}) const;
-  /// Read-out of normalised hidden [..., width] -> [...], a scalar per token.
+  /// Read-out of normalised hidden [..., width] -> [...], a scalar per token, or [..., vocabulary], logits.
   torch::Tensor head(const torch::Tensor& normed) const;
 
   /// The norm before the read-out; in a looped model that repeats up to the last layer, part of each loop.
@@ -66,18 +93,29 @@ class Decoder {
   };
   struct Layer {
     Norm attention_norm, mlp_norm;
-    torch::Tensor qkv, qkv_bias, out, out_bias;
+    std::vector<torch::Tensor> qkv, qkv_bias;  // one packed, or three; no biases: empty
+    torch::Tensor query_norm, key_norm;        // [head_dim], or undefined
+    torch::Tensor out, out_bias;
     ops::MlpWeights mlp;
   };
 
-  torch::Tensor add(const std::string& name, torch::IntArrayRef shape, const std::function<double()>& draw);
-  Norm add_norm(const std::string& name);
-  Layer add_layer(int64_t index, uint64_t seed);
-  torch::Tensor add_matrix(const std::string& name, torch::IntArrayRef shape, double std, uint64_t seed);
-  torch::Tensor add_uniform(const std::string& name, torch::IntArrayRef shape, double bound, uint64_t seed);
-  torch::Tensor add_constant(const std::string& name, torch::IntArrayRef shape, double value);
-  torch::Tensor run_layer(const Layer& layer, const torch::Tensor& hidden, int64_t read_every) const;
+  void build(const WeightSource& source);
+  torch::Tensor add(const WeightSource& source, const std::string& name, torch::IntArrayRef shape, const Init& init);
+  Norm add_norm(const WeightSource& source, const std::string& name);
+  void add_attention(const WeightSource& source, const std::string& prefix, Layer& layer);
+  void add_mlp(const WeightSource& source, const std::string& prefix, Layer& layer);
+
+  torch::Tensor run_layer(int64_t index, const torch::Tensor& hidden, const Step& step) const;
+  torch::Tensor attend_whole(const Layer& layer, const torch::Tensor& normed) const;
   torch::Tensor apply_norm(const Norm& norm, const torch::Tensor& hidden) const;
+
+  // Ragged steps (decoder_step.cpp).
+  torch::Tensor embed_ragged(const torch::Tensor& tokens, const Step& step) const;
+  torch::Tensor run_layer_ragged(int64_t index, const torch::Tensor& hidden, const Step& step) const;
+  torch::Tensor attend_ragged(int64_t index, const torch::Tensor& normed, const Step& step) const;
+  torch::Tensor mlp_ragged(const Layer& layer, const torch::Tensor& normed, const torch::Tensor& residual) const;
+  void normalise_heads(torch::Tensor& qkv, int64_t first_head, int64_t heads, const torch::Tensor& gamma) const;
+  void rotate(torch::Tensor& qkv, int64_t layer, const Step& step) const;
 
   DecoderOptions options_;
   int64_t input_dims_;
@@ -85,7 +123,9 @@ class Decoder {
   ops::Settings operations_;
   ops::AttentionHeads heads_;
   std::vector<NamedTensor> parameters_;
-  torch::Tensor read_in_, read_in_bias_, position_, read_out_, read_out_bias_;
+  torch::Tensor read_in_, read_in_bias_, read_out_, read_out_bias_;  // of vectors
+  torch::Tensor embedding_, token_in_, token_out_, head_;            // of tokens
+  torch::Tensor position_;
   std::vector<Layer> layers_;
   Norm final_norm_, loop_norm_;
 };

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/options.h"
 
@@ -26,7 +27,40 @@ struct LoopOptions {
   }
 };
 
-/// Everything that tells one decoder from another. The defaults are Garg et al.'s "standard" GPT-2.
+/// How the frequencies of rotary positions are stretched beyond the context a model was first trained with.
+/// The names and meanings are those of `rope_scaling` in Hugging Face's config.json.
+struct RopeScalingOptions {
+  std::string type = "none";
+  double factor = 1;
+  double low_freq_factor = 1;
+  double high_freq_factor = 4;
+  double beta_fast = 32;
+  double beta_slow = 1;
+  double attention_factor = 0;
+  int64_t original_max_positions = 0;
+  std::vector<double> short_factor = {};
+  std::vector<double> long_factor = {};
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.field("type", type, "none, linear (all frequencies), llama3 and yarn (low ones), longrope (each its own factor)",
+            base::one_of({"none", "linear", "llama3", "yarn", "longrope"}));
+    v.field("factor", factor, "by how much the context grew", base::positive());
+    v.field("low_freq_factor", low_freq_factor, "llama3: fewer turns than this in the first context are stretched whole",
+            base::positive());
+    v.field("high_freq_factor", high_freq_factor, "llama3: more turns than this are left alone", base::positive());
+    v.field("beta_fast", beta_fast, "yarn: more turns than this in the first context are left alone", base::positive());
+    v.field("beta_slow", beta_slow, "yarn: fewer turns than this are stretched whole", base::positive());
+    v.field("attention_factor", attention_factor, "yarn, longrope: factor on cosine and sine; 0: from `factor`",
+            base::at_least(0));
+    v.field("original_max_positions", original_max_positions, "tokens of the first context", base::at_least(0));
+    v.field("short_factor", short_factor, "longrope: divisors of the frequencies up to the first context");
+    v.field("long_factor", long_factor, "longrope: divisors of the frequencies beyond it");
+  }
+};
+
+/// Everything that tells one decoder from another. The defaults are Garg et al.'s "standard" GPT-2; what begins with
+/// `vocabulary` belongs to language models.
 struct DecoderOptions {
   int64_t width = 256;
   int64_t layers = 12;
@@ -43,6 +77,20 @@ struct DecoderOptions {
   bool bias = true;
   double init_std = 0.02;
   LoopOptions loop;
+  int64_t vocabulary = 0;
+  bool tied_embeddings = false;
+  int64_t token_width = 0;
+  std::string norm_place = "before";
+  bool final_norm = true;
+  bool qkv_bias = false;
+  bool out_bias = false;
+  bool mlp_bias = false;
+  bool qk_norm = false;
+  bool scale_by_layer = false;
+  int64_t sliding_window = 0;
+  int64_t sliding_from_layer = 0;
+  double rotary_fraction = 1;
+  RopeScalingOptions rope_scaling;
 
   template <class Visitor>
   void visit(Visitor& v) {
@@ -62,6 +110,22 @@ struct DecoderOptions {
     v.field("bias", bias, "biases in attention and MLP");
     v.field("init_std", init_std, "standard deviation of initial weights", base::positive());
     v.group("loop", loop, "the looped form");
+    v.field("vocabulary", vocabulary, "number of tokens; 0: the model reads vectors", base::at_least(0));
+    v.field("tied_embeddings", tied_embeddings, "the head is the transposed table of token embeddings");
+    v.field("token_width", token_width, "size of a token's embedding when it is not `width`; 0: it is",
+            base::at_least(0));
+    v.field("norm_place", norm_place, "before each branch, or after its sum", base::one_of({"before", "after"}));
+    v.field("final_norm", final_norm, "a norm before the head");
+    v.field("qkv_bias", qkv_bias, "biases of queries, keys and values even where `bias` is false");
+    v.field("out_bias", out_bias, "a bias after attention even where `bias` is false");
+    v.field("mlp_bias", mlp_bias, "biases of the MLP even where `bias` is false");
+    v.field("qk_norm", qk_norm, "RMS norm of every query and key head");
+    v.field("sliding_window", sliding_window, "a token sees itself and this many less one before it; 0: all",
+            base::at_least(0));
+    v.field("sliding_from_layer", sliding_from_layer, "first layer with the sliding window", base::at_least(0));
+    v.field("scale_by_layer", scale_by_layer, "scores of layer l (from 0) are divided by l + 1 too");
+    v.field("rotary_fraction", rotary_fraction, "part of each head that rotary positions turn", base::between(0, 1));
+    v.group("rope_scaling", rope_scaling, "rotary positions in contexts longer than the first");
   }
 
   std::string validate() const {
@@ -76,7 +140,8 @@ struct DecoderOptions {
       return fmt::format("loop: expected first_layer < last_layer <= {}, got {} and {}", layers, loop.first_layer,
                          loop.last_layer);
     }
-    return "";
+    if (vocabulary > 0 && looped()) return "a looped model reads vectors: expected vocabulary 0";
+    return rope_scaling_problem();
   }
 
   bool looped() const { return loop.count > 0; }
@@ -84,6 +149,25 @@ struct DecoderOptions {
   int64_t resolved_kv_heads() const { return kv_heads == 0 ? heads : kv_heads; }
   int64_t resolved_head_dim() const { return head_dim == 0 ? width / heads : head_dim; }
   int64_t resolved_mlp_width() const { return mlp_width == 0 ? 4 * width : mlp_width; }
+  int64_t resolved_token_width() const { return token_width == 0 ? width : token_width; }
+  /// Elements at the front of each head that rotary positions turn.
+  int64_t rotary_dim() const {
+    return 2 * static_cast<int64_t>(rotary_fraction * static_cast<double>(resolved_head_dim()) / 2 + 1e-9);
+  }
+
+ private:
+  std::string rope_scaling_problem() const {
+    const RopeScalingOptions& scaling = rope_scaling;
+    if (scaling.type == "none" || scaling.type == "linear") return "";
+    if (scaling.original_max_positions == 0) {
+      return fmt::format("rope_scaling {} needs original_max_positions", scaling.type);
+    }
+    if (scaling.type != "longrope") return "";
+    const auto pairs = static_cast<size_t>(rotary_dim() / 2);
+    if (scaling.short_factor.size() == pairs && scaling.long_factor.size() == pairs) return "";
+    return fmt::format("longrope: expected {} short and long factors, got {} and {}", pairs,
+                       scaling.short_factor.size(), scaling.long_factor.size());
+  }
 };
 
 }  // namespace incontext::models

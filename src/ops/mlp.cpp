@@ -103,7 +103,7 @@ Tensor mlp(const Settings& settings, const Tensor& x, const MlpWeights& weights,
               "[mlp] expected up [hidden, {}] and down [width, hidden], got {} and {}", x.size(-1),
               fmt::join(weights.up.sizes(), "x"), fmt::join(weights.down.sizes(), "x"));
   if (weights.gate.defined()) {
-    const Tensor gate = linear(settings, x, weights.gate);
+    const Tensor gate = linear(settings, x, weights.gate, weights.gate_bias);
     const Tensor up = linear(settings, x, weights.up, weights.up_bias);
     return linear(settings, silu_multiply(settings, gate, up), weights.down, weights.down_bias, residual);
   }

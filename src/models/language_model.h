@@ -1,0 +1,45 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cache/kv_cache.h"
+#include "models/decoder.h"
+#include "models/families.h"
+
+namespace incontext::models {
+
+/// A language model from a Hugging Face folder, for inference. Weights stay where they lie: in the mapped files.
+class LanguageModel {
+ public:
+  /// Tensors that are missing, mismatched or truncated are Errors that name them.
+  explicit LanguageModel(const std::filesystem::path& folder, torch::Device device = torch::kCPU,
+                         const ops::Settings& operations = {});
+
+  const LanguageConfig& config() const { return config_; }
+  const Decoder& decoder() const { return decoder_; }
+  /// Bytes of the weights that a token passes through: every parameter but the rows of embeddings that are looked up.
+  int64_t bytes_per_token() const;
+  /// Bytes of the files.
+  int64_t file_bytes() const { return files_->bytes(); }
+  /// Tells this model from others (config.json and a digest of the weights), for saved caches.
+  const std::string& fingerprint() const { return fingerprint_; }
+  /// Tensors of the files that no parameter of ours came from.
+  std::vector<std::string> unread() const;
+
+  cache::CacheShape cache_shape(int64_t capacity) const;
+
+  /// Logits [rows, vocabulary] at `read` (indices into the step's tokens, ascending). tokens: ids of the sequences of
+  /// `step`, one after the other; their caches then hold them. Without gradients.
+  torch::Tensor logits(const std::vector<int64_t>& tokens, const Step& step, const std::vector<int64_t>& read) const;
+
+ private:
+  LanguageConfig config_;
+  std::unique_ptr<WeightFiles> files_;
+  Decoder decoder_;
+  std::string fingerprint_;
+};
+
+}  // namespace incontext::models

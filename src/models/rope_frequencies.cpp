@@ -1,0 +1,68 @@
+#include "models/rope_frequencies.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace incontext::models {
+namespace {
+
+// Number of the pair that turns `turns` times within the first context.
+double pair_with_turns(double turns, const DecoderOptions& options) {
+  const auto dim = static_cast<double>(options.rotary_dim());
+  const auto context = static_cast<double>(options.rope_scaling.original_max_positions);
+  return dim * std::log(context / (turns * 2 * std::numbers::pi)) / (2 * std::log(options.rope_theta));
+}
+
+void stretch_llama3(const RopeScalingOptions& scaling, std::vector<double>& inverse) {
+  const auto context = static_cast<double>(scaling.original_max_positions);
+  for (double& frequency : inverse) {
+    const double turns = context * frequency / (2 * std::numbers::pi);
+    const double kept =
+        std::clamp((turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor), 0.0, 1.0);
+    frequency = (1 - kept) * frequency / scaling.factor + kept * frequency;
+  }
+}
+
+void stretch_yarn(const DecoderOptions& options, std::vector<double>& inverse) {
+  const RopeScalingOptions& scaling = options.rope_scaling;
+  const auto last = static_cast<double>(options.rotary_dim() - 1);
+  const double low = std::max(std::floor(pair_with_turns(scaling.beta_fast, options)), 0.0);
+  double high = std::min(std::ceil(pair_with_turns(scaling.beta_slow, options)), last);
+  if (low == high) high += 0.001;  // as the reference code does, against division by zero
+  for (size_t i = 0; i < inverse.size(); ++i) {
+    const double stretched = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
+    inverse[i] = stretched * inverse[i] / scaling.factor + (1 - stretched) * inverse[i];
+  }
+}
+
+}  // namespace
+
+RopeFrequencies rope_frequencies(const DecoderOptions& options, int64_t tokens) {
+  const RopeScalingOptions& scaling = options.rope_scaling;
+  RopeFrequencies result;
+  const int64_t dim = options.rotary_dim();
+  for (int64_t i = 0; i < dim / 2; ++i) {
+    result.inverse.push_back(std::pow(options.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(dim)));
+  }
+  if (scaling.type == "linear") {
+    for (double& frequency : result.inverse) frequency /= scaling.factor;
+  } else if (scaling.type == "llama3") {
+    stretch_llama3(scaling, result.inverse);
+  } else if (scaling.type == "yarn") {
+    stretch_yarn(options, result.inverse);
+    const double grown = scaling.factor > 1 ? 0.1 * std::log(scaling.factor) + 1 : 1;
+    result.scale = scaling.attention_factor > 0 ? scaling.attention_factor : grown;
+  } else if (scaling.type == "longrope") {
+    const auto& factors = tokens > scaling.original_max_positions ? scaling.long_factor : scaling.short_factor;
+    for (size_t i = 0; i < result.inverse.size(); ++i) result.inverse[i] /= factors[i];
+    const double grown =
+        scaling.factor > 1
+            ? std::sqrt(1 + std::log(scaling.factor) / std::log(static_cast<double>(scaling.original_max_positions)))
+            : 1;
+    result.scale = scaling.attention_factor > 0 ? scaling.attention_factor : grown;
+  }
+  return result;
+}
+
+}  // namespace incontext::models

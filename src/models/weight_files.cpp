@@ -1,0 +1,122 @@
+#include "models/weight_files.h"
+
+#include "base/config_node.h"
+#include "base/error.h"
+#include "base/text.h"
+
+namespace incontext::models {
+namespace {
+
+namespace fs = std::filesystem;
+using base::Json;
+
+constexpr const char* kSingle = "model.safetensors";
+constexpr const char* kIndex = "model.safetensors.index.json";
+
+// FNV-1a, 64 bits.
+class Digest {
+ public:
+  void add(const void* bytes, size_t size) {
+    const auto* at = static_cast<const unsigned char*>(bytes);
+    for (size_t i = 0; i < size; ++i) state_ = (state_ ^ at[i]) * 0x100000001B3U;
+  }
+  std::string text() const { return fmt::format("{:016x}", state_); }
+
+ private:
+  uint64_t state_ = 0xCBF29CE484222325U;
+};
+
+std::map<std::string, std::string> read_index(const fs::path& path) {
+  Json json;
+  try {
+    json = Json::parse(base::read_file(path));
+  } catch (const Json::exception& error) {
+    base::fail("{}: not valid JSON: {}", path.string(), error.what());
+  }
+  base::check(json.is_object() && json.contains("weight_map") && json["weight_map"].is_object(),
+              "{}: expected an object 'weight_map'", path.string());
+  std::map<std::string, std::string> files;
+  for (const auto& [name, file] : json["weight_map"].items()) {
+    base::check(file.is_string(), "{}: weight_map: '{}': expected the name of a file", path.string(), name);
+    const std::string text = file;
+    base::check(!text.empty() && fs::path(text).filename() == text && text != "..",
+                "{}: weight_map: '{}': expected a file in this folder, got '{}'", path.string(), name,
+                base::printable(text));
+    files[name] = text;
+  }
+  return files;
+}
+
+}  // namespace
+
+WeightFiles::WeightFiles(const fs::path& folder) : folder_(folder) {
+  if (fs::exists(folder / kSingle)) {
+    open(kSingle);
+    return;
+  }
+  base::check(fs::exists(folder / kIndex), "{}: expected {} or {}{}", folder.string(), kSingle, kIndex,
+              fs::exists(folder / "pytorch_model.bin")
+                  ? "; pytorch_model.bin is a pickle, which can run code: convert it to safetensors"
+                  : "");
+  const std::map<std::string, std::string> index = read_index(folder / kIndex);
+  std::set<std::string> shards;
+  for (const auto& [name, file] : index) shards.insert(file);
+  for (const std::string& shard : shards) {
+    base::check(fs::exists(folder / shard), "{}: the shard '{}', which {} names, is missing", folder.string(), shard,
+                kIndex);
+    open(shard);
+  }
+  for (const auto& [name, file] : index) {
+    base::check(places_.contains(name), "{}: tensor '{}': {} says it is in '{}', which has none of that name",
+                folder.string(), name, kIndex, file);
+  }
+}
+
+void WeightFiles::open(const std::string& file) {
+  files_.push_back(std::make_unique<tensor::SafetensorsFile>(folder_ / file));
+  bytes_ += static_cast<int64_t>(fs::file_size(folder_ / file));
+  for (const std::string& name : files_.back()->names()) {
+    base::check(places_.emplace(name, files_.size() - 1).second, "{}: tensor '{}' is in two shards", folder_.string(),
+                name);
+  }
+}
+
+torch::Tensor WeightFiles::tensor(const std::string& name) const {
+  const auto place = places_.find(name);
+  if (place == places_.end()) {
+    std::vector<std::string> names;
+    for (const auto& [known, file] : places_) names.push_back(known);
+    const std::string nearest = base::nearest_name(name, names);
+    base::fail("{}: tensor '{}' is missing{}", folder_.string(), name,
+               nearest.empty() ? "" : fmt::format("; there is '{}'", nearest));
+  }
+  read_.insert(name);
+  return files_[place->second]->tensor(name);
+}
+
+std::vector<std::string> WeightFiles::unread() const {
+  std::vector<std::string> names;
+  for (const auto& [name, file] : places_) {
+    if (!read_.contains(name)) names.push_back(name);
+  }
+  return names;
+}
+
+std::string WeightFiles::digest() const {
+  constexpr size_t kSample = 256;
+  Digest digest;
+  for (const auto& [name, file] : places_) {
+    digest.add(name.data(), name.size());
+    const torch::Tensor tensor = files_[file]->tensor(name);
+    for (const int64_t size : tensor.sizes()) digest.add(&size, sizeof size);
+    const auto type = static_cast<int>(tensor.scalar_type());
+    digest.add(&type, sizeof type);
+    const size_t bytes = tensor.nbytes();
+    const auto* data = static_cast<const char*>(tensor.data_ptr());
+    digest.add(data, std::min(bytes, kSample));
+    if (bytes > kSample) digest.add(data + bytes - kSample, kSample);
+  }
+  return digest.text();
+}
+
+}  // namespace incontext::models

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "tensor/safetensors.h"
+
+namespace incontext::models {
+
+/// The weights of a Hugging Face folder: model.safetensors, or the shards that model.safetensors.index.json names.
+/// Every file is mapped and its header checked; an index that disagrees with its shards, a shard that is missing, and
+/// a name that leads out of the folder are Errors.
+class WeightFiles {
+ public:
+  explicit WeightFiles(const std::filesystem::path& folder);
+
+  bool contains(const std::string& name) const { return places_.contains(name); }
+  /// The tensor over the file's own bytes (read-only). A missing one is an Error that names it and the folder.
+  torch::Tensor tensor(const std::string& name) const;
+  /// Names that tensor() was never asked for.
+  std::vector<std::string> unread() const;
+  /// Bytes of all files.
+  int64_t bytes() const { return bytes_; }
+  /// A digest of names, shapes, types and a sample of every tensor's bytes: it tells models apart without reading
+  /// gigabytes.
+  std::string digest() const;
+
+ private:
+  void open(const std::string& file);
+
+  std::filesystem::path folder_;
+  std::vector<std::unique_ptr<tensor::SafetensorsFile>> files_;
+  std::map<std::string, size_t> places_;  // name -> file
+  mutable std::set<std::string> read_;
+  int64_t bytes_ = 0;
+};
+
+}  // namespace incontext::models

@@ -1,0 +1,142 @@
+// Tiny models of every family against states that tools/make_golden_language.py computed with Hugging Face transformers.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "models/language_model.h"
+#include "support/tensor_close.h"
+#include "tensor/device.h"
+#include "tensor/safetensors.h"
+
+namespace incontext::models {
+namespace {
+
+using torch::Tensor;
+
+struct Golden {
+  std::filesystem::path folder;
+  tensor::SafetensorsFile states;
+  std::vector<int64_t> prompt, continuation;
+
+  explicit Golden(const std::string& name)
+      : folder(std::filesystem::path(INCONTEXT_SOURCE_DIR) / "tests/golden/language" / name),
+        states(folder / "golden.safetensors") {
+    std::ifstream file(folder / "golden.json");
+    const base::Json json = base::Json::parse(file);
+    prompt = json["prompt"].get<std::vector<int64_t>>();
+    continuation = json["continuation"].get<std::vector<int64_t>>();
+  }
+};
+
+struct Run {
+  std::vector<Tensor> borders;
+  Tensor logits;
+};
+
+class GoldenLanguage : public ::testing::TestWithParam<std::tuple<std::string, bool>> {
+ protected:
+  Golden golden{std::get<0>(GetParam())};
+  LanguageModel model{golden.folder, torch::kCPU, {.kernels = std::get<1>(GetParam())}};
+
+  cache::SequenceState new_state() const {
+    cache::SequenceState state;
+    state.cache = cache::make_cache({.kind = "full", .words = {"f32"}}, model.cache_shape(64));
+    return state;
+  }
+
+  Run run(cache::SequenceState& state, const std::vector<int64_t>& tokens) const {
+    Run result;
+    Step step;
+    step.sequences = {{&state, static_cast<int64_t>(tokens.size())}};
+    step.at_border = [&](int64_t, Tensor& hidden) { result.borders.push_back(hidden.clone()); };
+    std::vector<int64_t> read(tokens.size());
+    for (size_t i = 0; i < read.size(); ++i) read[i] = static_cast<int64_t>(i);
+    result.logits = model.logits(tokens, step, read);
+    return result;
+  }
+};
+
+constexpr testing::Tolerance kTolerance{.absolute = 2e-4, .relative = 2e-4};
+
+TEST_P(GoldenLanguage, HiddenStatesAndLogits) {
+  cache::SequenceState state = new_state();
+  const Run whole = run(state, golden.prompt);
+  const int64_t layers = model.config().options.layers;
+  ASSERT_EQ(static_cast<int64_t>(whole.borders.size()), layers + 1);
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    SCOPED_TRACE("before layer " + std::to_string(layer));
+    EXPECT_TENSORS_CLOSE(whole.borders[static_cast<size_t>(layer)],
+                         golden.states.tensor("hidden." + std::to_string(layer)), kTolerance);
+  }
+  EXPECT_TENSORS_CLOSE(whole.borders.back(), golden.states.tensor("last_layer"), kTolerance);
+  EXPECT_TENSORS_CLOSE(whole.logits, golden.states.tensor("logits"), kTolerance);
+  EXPECT_EQ(state.cache->length(), static_cast<int64_t>(golden.prompt.size()));
+}
+
+TEST_P(GoldenLanguage, GreedyContinuation) {
+  cache::SequenceState state = new_state();
+  std::vector<int64_t> next = golden.prompt, continuation;
+  std::vector<Tensor> rows;
+  while (continuation.size() < golden.continuation.size()) {
+    rows.push_back(run(state, next).logits.slice(0, -1));
+    next = {rows.back().argmax().item<int64_t>()};
+    continuation.push_back(next[0]);
+  }
+  EXPECT_EQ(continuation, golden.continuation);
+  EXPECT_TENSORS_CLOSE(torch::cat(rows), golden.states.tensor("continued_logits"), kTolerance);
+}
+
+TEST_P(GoldenLanguage, PartsOfAPromptGiveTheSameBitsAsTheWhole) {
+  if (!std::get<1>(GetParam())) GTEST_SKIP() << "libtorch's products do not promise this";
+  if (std::get<0>(GetParam()) == "phi3_long_long") GTEST_SKIP() << "longrope changes its factors on the way";
+  cache::SequenceState whole_state = new_state();
+  const Tensor whole = run(whole_state, golden.prompt).logits;
+  for (const size_t part : {size_t{1}, size_t{7}}) {
+    cache::SequenceState state = new_state();
+    std::vector<Tensor> rows;
+    for (size_t first = 0; first < golden.prompt.size(); first += part) {
+      const size_t last = std::min(first + part, golden.prompt.size());
+      rows.push_back(run(state, {golden.prompt.begin() + static_cast<std::ptrdiff_t>(first),
+                                 golden.prompt.begin() + static_cast<std::ptrdiff_t>(last)})
+                         .logits);
+    }
+    EXPECT_TRUE(torch::equal(torch::cat(rows), whole)) << "parts of " << part;
+  }
+}
+
+TEST_P(GoldenLanguage, NeighboursInABatchChangeNoBit) {
+  if (!std::get<1>(GetParam())) GTEST_SKIP() << "libtorch's products do not promise this";
+  cache::SequenceState alone_state = new_state();
+  const Tensor alone = run(alone_state, golden.prompt).logits;
+  const std::vector<int64_t> other(golden.prompt.rbegin(), golden.prompt.rend());
+  std::vector<int64_t> tokens = other;
+  tokens.insert(tokens.end(), golden.prompt.begin(), golden.prompt.end());
+  tokens.insert(tokens.end(), {3, 4, 5});
+  for (const int threads : {1, 2, 3}) {
+    tensor::set_kernel_threads(threads);
+    cache::SequenceState states[3] = {new_state(), new_state(), new_state()};
+    Step step;
+    const auto count = static_cast<int64_t>(other.size());
+    step.sequences = {{&states[0], count}, {&states[1], count}, {&states[2], 3}};
+    std::vector<int64_t> read;
+    for (int64_t i = 0; i < count; ++i) read.push_back(count + i);
+    EXPECT_TRUE(torch::equal(model.logits(tokens, step, read), alone)) << threads << " threads";
+  }
+}
+
+TEST_P(GoldenLanguage, EveryTensorIsUsed) { EXPECT_EQ(model.unread(), std::vector<std::string>()); }
+
+INSTANTIATE_TEST_SUITE_P(Families, GoldenLanguage,
+                         ::testing::Combine(::testing::Values("gpt2", "gpt2_scaled", "llama2", "llama31", "llama_biases",
+                                                              "mistral", "opt", "opt_post_norm", "phi3",
+                                                              "phi3_long_long", "phi3_long_short", "qwen2",
+                                                              "qwen2_window", "qwen3"),
+                                            ::testing::Bool()),
+                         [](const auto& tested) {
+                           return std::get<0>(tested.param) + (std::get<1>(tested.param) ? "_kernels" : "_fallback");
+                         });
+
+}  // namespace
+}  // namespace incontext::models

@@ -1,0 +1,72 @@
+#include "models/rope_frequencies.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numbers>
+
+#include "support/errors.h"
+
+namespace incontext::models {
+namespace {
+
+DecoderOptions options(const RopeScalingOptions& scaling) {
+  DecoderOptions options;
+  options.width = 64;
+  options.heads = 2;
+  options.position = "rotary";
+  options.rope_theta = 10000;
+  options.max_positions = 4096;
+  options.rope_scaling = scaling;
+  return options;
+}
+
+TEST(RopeFrequencies, ArePowersOfTheBase) {
+  const RopeFrequencies plain = rope_frequencies(options({}), 1);
+  ASSERT_EQ(plain.inverse.size(), 16U);
+  EXPECT_EQ(plain.inverse[0], 1);
+  EXPECT_NEAR(plain.inverse[8], 0.01, 1e-15);
+  EXPECT_EQ(plain.scale, 1);
+}
+
+TEST(RopeFrequencies, TurnOnlyAPartOfEachHead) {
+  DecoderOptions part = options({});
+  part.rotary_fraction = 0.5;
+  EXPECT_EQ(part.rotary_dim(), 16);
+  EXPECT_EQ(rope_frequencies(part, 1).inverse.size(), 8U);
+}
+
+TEST(RopeFrequencies, LinearDividesAll) {
+  const RopeFrequencies plain = rope_frequencies(options({}), 1);
+  const RopeFrequencies stretched = rope_frequencies(options({.type = "linear", .factor = 4}), 1);
+  for (size_t i = 0; i < plain.inverse.size(); ++i) EXPECT_DOUBLE_EQ(stretched.inverse[i], plain.inverse[i] / 4);
+}
+
+TEST(RopeFrequencies, Llama3KeepsFastAndStretchesSlowOnes) {
+  const RopeFrequencies plain = rope_frequencies(options({}), 1);
+  const RopeFrequencies stretched =
+      rope_frequencies(options({.type = "llama3", .factor = 8, .original_max_positions = 512}), 1);
+  for (size_t i = 0; i < plain.inverse.size(); ++i) {
+    const double turns = 512 * plain.inverse[i] / (2 * std::numbers::pi);
+    if (turns > 4) EXPECT_DOUBLE_EQ(stretched.inverse[i], plain.inverse[i]);
+    if (turns < 1) EXPECT_DOUBLE_EQ(stretched.inverse[i], plain.inverse[i] / 8);
+    EXPECT_LE(stretched.inverse[i], plain.inverse[i]);
+    EXPECT_GE(stretched.inverse[i], plain.inverse[i] / 8);
+  }
+}
+
+TEST(RopeFrequencies, LongropeChoosesByLength) {
+  RopeScalingOptions scaling{.type = "longrope", .factor = 8, .original_max_positions = 512};
+  scaling.short_factor.assign(16, 1.5);
+  scaling.long_factor.assign(16, 3);
+  const RopeFrequencies within = rope_frequencies(options(scaling), 512);
+  const RopeFrequencies beyond = rope_frequencies(options(scaling), 513);
+  EXPECT_DOUBLE_EQ(within.inverse[0], 1 / 1.5);
+  EXPECT_DOUBLE_EQ(beyond.inverse[0], 1.0 / 3);
+  EXPECT_NEAR(within.scale, std::sqrt(1 + std::log(8) / std::log(512)), 1e-12);
+  scaling.long_factor.pop_back();
+  EXPECT_CONTAINS(options(scaling).validate(), "expected 16 short and long factors, got 16 and 15");
+}
+
+}  // namespace
+}  // namespace incontext::models
