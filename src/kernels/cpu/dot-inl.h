@@ -27,7 +27,7 @@ constexpr std::size_t kDotColumns = 3;
 #endif
 /// One row against this many columns: independent sums that hide the latency of a multiply-add, and as many streams
 /// from memory, of which a processor reads several faster than one.
-constexpr std::size_t kDotStreams = 8;
+constexpr std::size_t kDotStreams = 4;
 
 #if HWY_TARGET != HWY_SCALAR
 /// Adds the upper half of a vector to the lower until four lanes are left.
@@ -73,12 +73,12 @@ HWY_INLINE void DotTile(const float* const* x, const Element<kStorage>* const* w
   int64_t k = 0;
   for (; k + kLanes <= depth; k += kLanes) {
     V right[kColumns];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (std::size_t c = 0; c < kColumns; ++c) right[c] = LoadStored<kStorage>(d, w[c] + k);
 #pragma GCC unroll 4
     for (std::size_t r = 0; r < kRows; ++r) {
       const V left = hn::LoadU(d, x[r] + k);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (std::size_t c = 0; c < kColumns; ++c) sum[c * kRows + r] = hn::MulAdd(left, right[c], sum[c * kRows + r]);
     }
   }
@@ -86,14 +86,14 @@ HWY_INLINE void DotTile(const float* const* x, const Element<kStorage>* const* w
     V left[kRows];
 #pragma GCC unroll 4
     for (std::size_t r = 0; r < kRows; ++r) left[r] = LoadStoredPart<Storage::f32>(x[r] + k, depth - k);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (std::size_t c = 0; c < kColumns; ++c) {
       const V right = LoadStoredPart<kStorage>(w[c] + k, depth - k);
 #pragma GCC unroll 4
       for (std::size_t r = 0; r < kRows; ++r) sum[c * kRows + r] = hn::MulAdd(left[r], right, sum[c * kRows + r]);
     }
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (std::size_t i = 0; i < kRows * kColumns; i += 4) SumFour<kAdd>(sum + i, out + i);
 }
 
