@@ -23,7 +23,7 @@ struct CacheStore {
   Storage storage = Storage::bf16;
   int64_t kv_heads = 0, head_dim = 0;
   int64_t cache_stride = 0;  // elements between positions
-  std::span<const CacheStoreSequence> sequences;
+  std::span<const CacheStoreSequence> sequences = {};
 };
 
 struct CacheLoadSequence {
@@ -39,7 +39,7 @@ struct CacheLoad {
   Storage storage = Storage::bf16;
   int64_t kv_heads = 0, head_dim = 0;
   int64_t cache_stride = 0;
-  std::span<const CacheLoadSequence> sequences;
+  std::span<const CacheLoadSequence> sequences = {};
 };
 
 void cache_store(const CacheStore& args, base::ThreadPool& pool);

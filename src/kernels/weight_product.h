@@ -28,7 +28,7 @@ struct WeightProduct {
   int64_t rows = 0, depth = 0;
   const float* x = nullptr;  // [rows, depth]
   int64_t x_stride = 0;
-  std::span<const WeightMatrix> matrices;
+  std::span<const WeightMatrix> matrices = {};
 };
 
 /// Any extent may be 0. No y may overlap x, a weight or another y.

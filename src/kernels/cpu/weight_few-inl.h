@@ -25,7 +25,7 @@ HWY_INLINE int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 HWY_INLINE int64_t RoundUpTo(int64_t a, int64_t b) { return CeilDivide(a, b) * b; }
 
 /// A rectangle of one weight's outputs.
-struct Outputs {
+struct WeightOutputs {
   int64_t row = 0, rows = 0, column = 0, columns = 0;
 };
 
@@ -39,7 +39,7 @@ HWY_INLINE float FinishOutput(const WeightMatrix& w, int64_t i, int64_t j, float
 /// A few rows, repeated to make kRows, with all columns of a range. The range is cut into kColumns stripes that are
 /// walked side by side, each one an unbroken stream from memory.
 template <Storage kStorage, std::size_t kRows, std::size_t kColumns>
-void MultiplyStrip(const WeightProduct& p, const WeightMatrix& w, const Outputs& outputs) {
+void MultiplyStrip(const WeightProduct& p, const WeightMatrix& w, const WeightOutputs& outputs) {
   const auto* weight = static_cast<const Element<kStorage>*>(w.weight);
   const int64_t stripe = CeilDivide(outputs.columns, static_cast<int64_t>(kColumns));
   for (int64_t j = 0; j < stripe; ++j) {
@@ -72,7 +72,7 @@ void MultiplyStrip(const WeightProduct& p, const WeightMatrix& w, const Outputs&
 }
 
 template <Storage kStorage>
-void MultiplyFew(const WeightProduct& p, const WeightMatrix& w, const Outputs& outputs) {
+void MultiplyFew(const WeightProduct& p, const WeightMatrix& w, const WeightOutputs& outputs) {
   if (outputs.rows == 1) return MultiplyStrip<kStorage, 1, kDotStreams>(p, w, outputs);
   if (outputs.rows == 2) return MultiplyStrip<kStorage, 2, 4>(p, w, outputs);
   // Few columns at a time, so that all strips of rows find them in the first-level cache.

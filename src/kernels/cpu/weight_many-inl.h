@@ -72,7 +72,7 @@ HWY_INLINE void PackedDotTile(const float* HWY_RESTRICT x, const float* HWY_REST
 }
 
 /// Adds bias and residual to a strip of sums[column * kDotRows + row] and stores it.
-inline void FinishStrip(const WeightMatrix& w, const Outputs& outputs, const float* sums) {
+inline void FinishStrip(const WeightMatrix& w, const WeightOutputs& outputs, const float* sums) {
   HWY_ALIGN float rows[kDotRows * static_cast<std::size_t>(kManyColumnRange)];
   int64_t c = 0;
   for (; c + 4 <= outputs.columns; c += 4) Transpose4(sums + c * 4, 4, rows + c, kManyColumnRange);
@@ -92,7 +92,7 @@ inline void FinishStrip(const WeightMatrix& w, const Outputs& outputs, const flo
 
 /// One block of the depth: a panel of W after the other against all strips of X.
 template <Storage kStorage, bool kAdd>
-void MultiplyDepthBlock(const WeightMatrix& w, const Outputs& outputs, int64_t k, int64_t depth, const float* x,
+void MultiplyDepthBlock(const WeightMatrix& w, const WeightOutputs& outputs, int64_t k, int64_t depth, const float* x,
                         float* sums) {
   constexpr int64_t kRows = kDotRows, kColumns = kDotColumns;
   const int64_t vectors = CeilDivide(depth, kLanes);
@@ -118,7 +118,7 @@ void MultiplyDepthBlock(const WeightMatrix& w, const Outputs& outputs, int64_t k
 }
 
 template <Storage kStorage>
-void MultiplyMany(const WeightProduct& p, const WeightMatrix& w, const Outputs& outputs) {
+void MultiplyMany(const WeightProduct& p, const WeightMatrix& w, const WeightOutputs& outputs) {
   constexpr int64_t kRows = kDotRows;
   const int64_t strips = CeilDivide(outputs.rows, kRows);
   const int64_t sums_stride = RoundUpTo(outputs.columns, static_cast<int64_t>(kDotColumns)) * kRows;

@@ -24,13 +24,13 @@ constexpr int64_t kManyRows = 24;
 
 /// How the outputs of all weights are cut into pieces: a block of rows and a range of columns of one weight. Cuts may
 /// depend on anything, for no bit of the result depends on them.
-struct Cut {
+struct WeightCut {
   int64_t row_block = 0, row_blocks = 0, column_range = 0;
   std::vector<int64_t> ends;  // pieces up to and with a weight
 };
 
-inline Cut cut_product(const WeightProduct& p, int threads) {
-  Cut cut;
+inline WeightCut cut_product(const WeightProduct& p, int threads) {
+  WeightCut cut;
   if (p.rows >= kManyRows) {
     cut.row_blocks = CeilDivide(p.rows, kManyRowBlock);
     cut.row_block = RoundUpTo(CeilDivide(p.rows, cut.row_blocks), static_cast<int64_t>(kDotRows));
@@ -52,12 +52,12 @@ inline Cut cut_product(const WeightProduct& p, int threads) {
   return cut;
 }
 
-void RunPiece(const WeightProduct& p, const Cut& cut, int64_t piece) {
+void RunPiece(const WeightProduct& p, const WeightCut& cut, int64_t piece) {
   const auto at =
       static_cast<std::size_t>(std::upper_bound(cut.ends.begin(), cut.ends.end(), piece) - cut.ends.begin());
   const WeightMatrix& w = p.matrices[at];
   const int64_t within = piece - (at == 0 ? 0 : cut.ends[at - 1]);
-  Outputs outputs;
+  WeightOutputs outputs;
   outputs.row = within % cut.row_blocks * cut.row_block;
   outputs.rows = std::min(cut.row_block, p.rows - outputs.row);
   outputs.column = within / cut.row_blocks * cut.column_range;
@@ -72,7 +72,7 @@ void RunPiece(const WeightProduct& p, const Cut& cut, int64_t piece) {
 }
 
 void WeightProductTarget(const WeightProduct& p, base::ThreadPool& pool) {
-  const Cut cut = cut_product(p, pool.size());
+  const WeightCut cut = cut_product(p, pool.size());
   pool.run(cut.ends.back(), [&](int64_t piece, int) { RunPiece(p, cut, piece); });
 }
 
