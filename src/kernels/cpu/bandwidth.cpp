@@ -1,0 +1,78 @@
+#include "kernels/bandwidth.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <vector>
+
+#include "base/error.h"
+#include "kernels/cpu/dispatch.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/bandwidth.cpp"
+#include <hwy/foreach_target.h>  // must come first
+#include <hwy/highway.h>
+
+#include "kernels/cpu/math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace incontext::kernels::HWY_NAMESPACE {
+
+/// Adds up `size` floats, read as kStreams streams far apart: a processor keeps more lines under way for several
+/// streams than for one. `sink` keeps the sum from being left out.
+template <std::size_t kStreams>
+void ReadStreams(const float* data, int64_t size, float* sink) {
+  const Full d;
+  constexpr int64_t kStep = std::max<int64_t>(16, kLanes);  // a cache line
+  const int64_t stream = size / static_cast<int64_t>(kStreams) / kStep * kStep;
+  hn::Vec<Full> sums[kStreams];
+  for (auto& sum : sums) sum = hn::Zero(d);
+  for (int64_t i = 0; i < stream; i += kStep) {
+#pragma GCC unroll 8
+    for (std::size_t s = 0; s < kStreams; ++s) {
+      const float* from = data + static_cast<int64_t>(s) * stream + i;
+#pragma GCC unroll 16
+      for (int64_t j = 0; j < kStep; j += kLanes) sums[s] = hn::Add(sums[s], hn::LoadU(d, from + j));
+    }
+  }
+  for (auto& sum : sums) *sink += hn::GetLane(hn::SumOfLanes(d, sum));
+}
+
+void ReadAll(int64_t streams, const float* data, int64_t size, float* sink) {
+  if (streams == 1) return ReadStreams<1>(data, size, sink);
+  if (streams == 4) return ReadStreams<4>(data, size, sink);
+  ReadStreams<8>(data, size, sink);
+}
+
+}  // namespace incontext::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace incontext::kernels {
+
+HWY_EXPORT(ReadAll);
+
+double measure_read_bandwidth(base::ThreadPool& pool, int64_t bytes) {
+  base::check(bytes >= int64_t{1} << 20U, "[measure_read_bandwidth] expected at least 1 MiB, got {} bytes", bytes);
+  apply_environment();
+  constexpr int kRuns = 3;
+  const auto read = HWY_DYNAMIC_DISPATCH(ReadAll);
+  const int64_t part = bytes / static_cast<int64_t>(sizeof(float)) / pool.size();
+  const std::vector<float> data(static_cast<std::size_t>(part * pool.size()), 1.0F);
+  std::vector<float> sinks(static_cast<std::size_t>(pool.size()) * 16);
+  double best = 0;
+  for (const int64_t streams : {1, 4, 8}) {
+    for (int run = 0; run < kRuns; ++run) {
+      const auto start = std::chrono::steady_clock::now();
+      pool.run(pool.size(), [&](int64_t piece, int) {
+        read(streams, data.data() + piece * part, part, &sinks[static_cast<std::size_t>(piece) * 16]);
+      });
+      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      best = std::max(best, 4.0 * static_cast<double>(part * pool.size()) / seconds);
+    }
+  }
+  return best;
+}
+
+}  // namespace incontext::kernels
+#endif

@@ -1,0 +1,293 @@
+#include "kernels/cache_attention.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
+#include "base/error.h"
+#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/scratch.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/cache_attention.cpp"
+#include <hwy/foreach_target.h>  // must come first
+#include <hwy/highway.h>
+
+#include "kernels/cpu/cache_attention-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace incontext::kernels::HWY_NAMESPACE {
+
+constexpr int64_t kGroupRows = kDotRows;  // rows that are taken together
+constexpr int64_t kBlockRows = 128;       // of a piece of a prompt, for which keys and values are converted once
+constexpr int64_t kFewRows = 8;           // up to here they are read straight from the cache
+constexpr int64_t kSplitsAtOnce = 4;      // of a piece of a long sequence
+
+/// Some tokens of one sequence and the query heads of one KV head, over some splits. Row r is token r / group, head
+/// r % group of the group.
+struct AttentionPiece {
+  std::size_t sequence = 0;
+  int64_t kv_head = 0, token = 0, tokens = 0, split = 0, splits = 0;
+  float* partial = nullptr;  // [splits, rows, 2 + width] for the combination, or null when the piece has all splits
+};
+
+HWY_INLINE int64_t PaddedWidth(int64_t head_dim) { return (head_dim + kLanes - 1) / kLanes * kLanes; }
+
+/// The positions that a token sees.
+HWY_INLINE Seen SeenBy(const CacheAttention& args, const CacheAttentionSequence& s, int64_t token) {
+  const int64_t last = s.first_position + token + 1;
+  return {args.window > 0 ? std::max<int64_t>(0, last - args.window) : 0, last};
+}
+
+/// What a token sees of a split, relative to the start of the split; empty ranges end where they begin.
+HWY_INLINE Seen SeenOfSplit(Seen seen, int64_t split) {
+  const int64_t first = std::clamp<int64_t>(seen.first - split * kSplit, 0, kSplit);
+  return {first, std::clamp<int64_t>(seen.last - split * kSplit, first, kSplit)};
+}
+
+/// The rows of a piece with what they have summed up.
+struct AttentionRows {
+  const CacheAttention& args;
+  const AttentionPiece& piece;
+  int64_t group, count, width;
+  const float* q;     // [count, width], 0 behind head_dim
+  SplitSums* totals;  // [count]
+  float* values;      // [count, width]
+};
+
+/// AttentionRows [first, first + rows) over one split, keys and values in some storage.
+template <Storage kStorage, std::size_t kRows>
+void AttendRows(const AttentionRows& block, int64_t first, int64_t rows, int64_t split, const SplitRows<kStorage>& keys,
+                const SplitRows<kStorage>& values, int64_t depth) {
+  const CacheAttentionSequence& s = block.args.sequences[block.piece.sequence];
+  const float* q[kRows];
+  Seen seen[kRows];
+  Seen range{kSplit, 0};
+  for (std::size_t r = 0; r < kRows; ++r) {
+    const int64_t row = first + std::min(static_cast<int64_t>(r), rows - 1);
+    q[r] = block.q + row * block.width;
+    seen[r] = SeenOfSplit(SeenBy(block.args, s, block.piece.token + row / block.group), split);
+    if (seen[r].first == seen[r].last) continue;
+    range.first = std::min(range.first, seen[r].first);
+    range.last = std::max(range.last, seen[r].last);
+  }
+  if (range.first >= range.last) return;
+  float* p = scratch(Scratch::scores, kSplit * kGroupRows);
+  const bool fetch = block.count <= kFewRows;
+  ScoreSplit<kStorage, kRows>(q, keys, values, depth, range, fetch, p);
+  SplitSums sums[kRows];
+  SoftmaxSplit<kRows>(p, seen, range, block.args.scale * kLog2E, sums);
+  float* sum = scratch(Scratch::extra, kGroupRows * block.width);
+  SumValues<kStorage, kRows>(p, values, block.width / kLanes, range, sum, block.width);
+  for (int64_t r = 0; r < rows; ++r) {
+    MergeSplit(sums[r], sum + r * block.width, block.width, block.totals[first + r],
+               block.values + (first + r) * block.width);
+  }
+}
+
+template <Storage kStorage>
+void AttendSplit(const AttentionRows& block, int64_t split, const SplitRows<kStorage>& keys,
+                 const SplitRows<kStorage>& values, int64_t depth) {
+  for (int64_t r = 0; r < block.count; r += kGroupRows) {
+    const int64_t rows = std::min(kGroupRows, block.count - r);
+    if (rows == 1) {
+      AttendRows<kStorage, 1>(block, r, rows, split, keys, values, depth);
+    } else {
+      AttendRows<kStorage, kDotRows>(block, r, rows, split, keys, values, depth);
+    }
+  }
+}
+
+/// The rows of a range of a split as fp32 with 0 behind head_dim; the others are left unspecified.
+template <Storage kStorage>
+SplitRows<Storage::f32> ConvertRows(const SplitRows<kStorage>& rows, int64_t head_dim, int64_t width, Seen range,
+                                    float* out) {
+  for (int64_t j = range.first; j < range.last; ++j) {
+    ReadRow<kStorage>(rows.first + j * rows.stride, head_dim, out + j * width);
+    std::fill(out + j * width + head_dim, out + (j + 1) * width, 0.0F);
+  }
+  return {out, width};
+}
+
+/// All rows of a piece over one split, straight from the cache or by way of a copy.
+template <Storage kStorage>
+void ReadSplit(const AttentionRows& block, int64_t split) {
+  const CacheAttention& args = block.args;
+  const CacheAttentionSequence& s = args.sequences[block.piece.sequence];
+  const auto at = [&](const void* cache) {
+    const auto* first = static_cast<const Element<kStorage>*>(cache);
+    return SplitRows<kStorage>{first + split * kSplit * args.cache_stride, args.cache_stride};
+  };
+  const SplitRows<kStorage> keys = at(s.keys[block.piece.kv_head]);
+  const SplitRows<kStorage> values = at(s.values[block.piece.kv_head]);
+  if (block.count <= kFewRows && block.width == args.head_dim) {
+    return AttendSplit<kStorage>(block, split, keys, values, block.width);
+  }
+  const Seen earliest = SeenBy(args, s, block.piece.token);
+  const Seen latest = SeenBy(args, s, block.piece.token + block.piece.tokens - 1);
+  const Seen range = SeenOfSplit({earliest.first, latest.last}, split);
+  float* copies = scratch(Scratch::right, 2 * kSplit * block.width);
+  const auto keys_copy = ConvertRows(keys, args.head_dim, block.width, range, copies);
+  const auto values_copy = ConvertRows(values, args.head_dim, block.width, range, copies + kSplit * block.width);
+  AttendSplit<Storage::f32>(block, split, keys_copy, values_copy, block.width);
+}
+
+/// Where row r of a piece lies in q and out, whose tokens are `stride` apart.
+HWY_INLINE int64_t PlaceOf(const AttentionRows& block, int64_t r, int64_t stride) {
+  const int64_t head = block.piece.kv_head * block.group + r % block.group;
+  return (block.piece.token + r / block.group) * stride + head * block.args.head_dim;
+}
+
+void RunPiece(const CacheAttention& args, const AttentionPiece& piece) {
+  const CacheAttentionSequence& s = args.sequences[piece.sequence];
+  const int64_t group = args.heads / args.kv_heads;
+  const int64_t width = PaddedWidth(args.head_dim);
+  const int64_t count = piece.tokens * group;
+  float* q = scratch(Scratch::left, count * width);
+  std::vector<SplitSums> totals(static_cast<std::size_t>(count));
+  AttentionRows block{args, piece, group, count, width, q, totals.data(), scratch(Scratch::gradients, count * width)};
+  for (int64_t r = 0; r < count; ++r) {
+    std::copy_n(s.q + PlaceOf(block, r, args.q_stride), args.head_dim, q + r * width);
+    std::fill(q + r * width + args.head_dim, q + (r + 1) * width, 0.0F);
+  }
+  for (int64_t i = 0; i < piece.splits; ++i) {
+    WithStorage(args.storage, [&](auto kind) HWY_ATTR { ReadSplit<kind>(block, piece.split + i); });
+    if (piece.partial == nullptr) continue;
+    float* to = piece.partial + i * count * (width + 2);
+    for (int64_t r = 0; r < count; ++r, to += width + 2) {
+      SplitSums& sums = totals[static_cast<std::size_t>(r)];
+      to[0] = sums.top;
+      to[1] = sums.sum;
+      std::copy_n(block.values + r * width, width, to + 2);
+      sums = {};
+    }
+  }
+  if (piece.partial != nullptr) return;
+  for (int64_t r = 0; r < count; ++r) {
+    FinishRow(totals[static_cast<std::size_t>(r)], block.values + r * width, args.head_dim,
+              s.out + PlaceOf(block, r, args.out_stride));
+  }
+}
+
+/// The splits of one piece's rows, in order.
+void CombinePiece(const CacheAttention& args, const AttentionPiece& all) {
+  const CacheAttentionSequence& s = args.sequences[all.sequence];
+  const int64_t group = args.heads / args.kv_heads;
+  const int64_t width = PaddedWidth(args.head_dim);
+  const int64_t count = all.tokens * group;
+  float* values = scratch(Scratch::gradients, width);
+  const AttentionRows block{args, all, group, count, width, nullptr, nullptr, nullptr};
+  for (int64_t r = 0; r < count; ++r) {
+    SplitSums total;
+    for (int64_t i = 0; i < all.splits; ++i) {
+      const float* from = all.partial + (i * count + r) * (width + 2);
+      MergeSplit({from[0], from[1]}, from + 2, width, total, values);
+    }
+    FinishRow(total, values, args.head_dim, s.out + PlaceOf(block, r, args.out_stride));
+  }
+}
+
+/// The splits that some tokens of a sequence see.
+inline void find_splits(const CacheAttention& args, AttentionPiece& piece) {
+  const CacheAttentionSequence& s = args.sequences[piece.sequence];
+  piece.split = SeenBy(args, s, piece.token).first / kSplit;
+  const int64_t last = SeenBy(args, s, piece.token + piece.tokens - 1).last;
+  piece.splits = (last + kSplit - 1) / kSplit - piece.split;
+}
+
+/// How the work is cut. A few queries over a long cache are cut along the cache and combined afterwards; more of them
+/// are cut along the queries. No bit depends on which.
+struct AttentionCuts {
+  std::vector<AttentionPiece> pieces;
+  std::vector<AttentionPiece> combined;  // whose pieces are cut along the cache
+};
+
+inline AttentionCuts cut_attention(const CacheAttention& args, int threads) {
+  AttentionCuts cuts;
+  const int64_t group = args.heads / args.kv_heads;
+  const int64_t block = std::max<int64_t>(1, kBlockRows / group);
+  int64_t partial_size = 0;
+  for (std::size_t i = 0; i < args.sequences.size(); ++i) {
+    const int64_t count = args.sequences[i].count;
+    if (count == 0) continue;
+    for (int64_t g = 0; g < args.kv_heads; ++g) {
+      AttentionPiece all{.sequence = i, .kv_head = g, .tokens = count};
+      find_splits(args, all);
+      if (threads > 1 && count <= block && all.splits > kSplitsAtOnce) {
+        cuts.combined.push_back(all);
+        partial_size += all.splits * count * group * (PaddedWidth(args.head_dim) + 2);
+        continue;
+      }
+      // The last tokens, which see most, first, so that no thread is left alone with them at the end.
+      for (int64_t token = (count - 1) / block * block; token >= 0; token -= block) {
+        AttentionPiece piece{.sequence = i, .kv_head = g, .token = token, .tokens = std::min(block, count - token)};
+        find_splits(args, piece);
+        cuts.pieces.push_back(piece);
+      }
+    }
+  }
+  float* partial = cuts.combined.empty() ? nullptr : scratch(Scratch::partial, partial_size);
+  for (AttentionPiece& all : cuts.combined) {
+    all.partial = partial;
+    const int64_t split_size = all.tokens * group * (PaddedWidth(args.head_dim) + 2);
+    for (int64_t split = 0; split < all.splits; split += kSplitsAtOnce) {
+      AttentionPiece piece = all;
+      piece.split += split;
+      piece.splits = std::min(kSplitsAtOnce, all.splits - split);
+      piece.partial += split * split_size;
+      cuts.pieces.push_back(piece);
+    }
+    partial += all.splits * split_size;
+  }
+  return cuts;
+}
+
+void CacheAttentionTarget(const CacheAttention& args, base::ThreadPool& pool) {
+  const AttentionCuts cuts = cut_attention(args, pool.size());
+  pool.run(static_cast<int64_t>(cuts.pieces.size()),
+           [&](int64_t piece, int) { RunPiece(args, cuts.pieces[static_cast<std::size_t>(piece)]); });
+  pool.run(static_cast<int64_t>(cuts.combined.size()),
+           [&](int64_t piece, int) { CombinePiece(args, cuts.combined[static_cast<std::size_t>(piece)]); });
+}
+
+}  // namespace incontext::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace incontext::kernels {
+
+HWY_EXPORT(CacheAttentionTarget);
+
+namespace {
+
+void check_cache_attention(const CacheAttention& args) {
+  base::check(args.head_dim >= 1 && args.kv_heads >= 1 && args.heads >= 1 && args.heads % args.kv_heads == 0,
+              "[cache_attention] expected head_dim of at least 1 and heads to be a multiple of kv_heads, got {}, {} "
+              "and {}",
+              args.head_dim, args.heads, args.kv_heads);
+  base::check(args.cache_stride >= args.head_dim,
+              "[cache_attention] expected positions at least {} elements apart, got {}", args.head_dim,
+              args.cache_stride);
+  base::check(args.window >= 0, "[cache_attention] expected a window of at least 0, got {}", args.window);
+  base::check(args.scale >= 0, "[cache_attention] expected a scale of at least 0, got {}", args.scale);
+  for (const CacheAttentionSequence& s : args.sequences) {
+    base::check(s.count >= 0 && s.first_position >= 0,
+                "[cache_attention] expected a count and a first position of at least 0, got {} and {}", s.count,
+                s.first_position);
+    const int64_t width = args.heads * args.head_dim;
+    base::check(s.count <= 1 || (args.q_stride >= width && args.out_stride >= width),
+                "[cache_attention] expected tokens of q and out at least {} apart, got {} and {}", width, args.q_stride,
+                args.out_stride);
+  }
+}
+
+}  // namespace
+
+void cache_attention(const CacheAttention& args, base::ThreadPool& pool) {
+  check_cache_attention(args);
+  apply_environment();
+  HWY_DYNAMIC_DISPATCH(CacheAttentionTarget)(args, pool);
+}
+
+}  // namespace incontext::kernels
+#endif

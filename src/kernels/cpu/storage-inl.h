@@ -1,0 +1,142 @@
+// Vectors from and to the three kinds of storage. Included once per instruction set.
+#if defined(INCONTEXT_KERNELS_CPU_STORAGE_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef INCONTEXT_KERNELS_CPU_STORAGE_INL_H
+#undef INCONTEXT_KERNELS_CPU_STORAGE_INL_H
+#else
+#define INCONTEXT_KERNELS_CPU_STORAGE_INL_H
+#endif
+
+#include <hwy/highway.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "kernels/cpu/math-inl.h"
+#include "kernels/storage.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace incontext::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+/// What an array in this storage is an array of.
+template <Storage kStorage>
+using Element = std::conditional_t<kStorage == Storage::f32, float, uint16_t>;
+
+/// Calls work(std::integral_constant<Storage, storage>()).
+template <class Work>
+HWY_INLINE void WithStorage(Storage storage, const Work& work) {
+  switch (storage) {
+    case Storage::f32:
+      return work(std::integral_constant<Storage, Storage::f32>());
+    case Storage::f16:
+      return work(std::integral_constant<Storage, Storage::f16>());
+    case Storage::bf16:
+      return work(std::integral_constant<Storage, Storage::bf16>());
+  }
+}
+
+template <class D, class V16>
+HWY_INLINE hn::Vec<D> PromoteHalf(D d, V16 half) {
+#if HWY_TARGET <= HWY_AVX2
+  return hn::PromoteTo(d, hn::BitCast(hn::Rebind<hwy::float16_t, D>(), half));
+#else
+  const hn::RebindToUnsigned<D> du;
+  const auto bits = hn::PromoteTo(du, half);
+  const auto shifted = hn::ShiftLeft<13>(hn::And(bits, hn::Set(du, 0x7FFFU)));
+  const auto finite = hn::BitCast(du, hn::Mul(hn::BitCast(d, shifted), hn::Set(d, 0x1.0p112F)));
+  const auto top = hn::Set(du, 0x7C00U);
+  const auto magnitude =
+      hn::IfThenElse(hn::Eq(hn::And(bits, top), top), hn::Or(shifted, hn::Set(du, 0x7F800000U)), finite);
+  return hn::BitCast(d, hn::Or(magnitude, hn::ShiftLeft<16>(hn::And(bits, hn::Set(du, 0x8000U)))));
+#endif
+}
+
+/// A vector of fp32 from elements that need only be aligned as elements.
+template <Storage kStorage, class D>
+HWY_INLINE hn::Vec<D> LoadStored(D d, const Element<kStorage>* HWY_RESTRICT from) {
+  if constexpr (kStorage == Storage::f32) {
+    return hn::LoadU(d, from);
+  } else {
+    const auto half = hn::LoadU(hn::Rebind<uint16_t, D>(), from);
+    if constexpr (kStorage == Storage::f16) {
+      return PromoteHalf(d, half);
+    } else {
+      return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(hn::RebindToUnsigned<D>(), half)));
+    }
+  }
+}
+
+/// The first `count` < kLanes elements, 0 behind them; nothing else is read, for a weight may end where the file does.
+template <Storage kStorage>
+HWY_INLINE hn::Vec<Full> LoadStoredPart(const Element<kStorage>* from, int64_t count) {
+  HWY_ALIGN Element<kStorage> part[static_cast<std::size_t>(kLanes)] = {};
+  std::memcpy(part, from, static_cast<std::size_t>(count) * sizeof(Element<kStorage>));
+  return LoadStored<kStorage>(Full(), part);
+}
+
+/// Bits of the nearest halves, in the lower 16 of each lane.
+template <class D>
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> HalfBits(D d, hn::Vec<D> value) {
+  const hn::RebindToUnsigned<D> du;
+  const auto bits = hn::BitCast(du, value);
+  const auto magnitude = hn::And(bits, hn::Set(du, 0x7FFFFFFFU));
+  const auto odd = hn::And(hn::ShiftRight<13>(magnitude), hn::Set(du, 1U));
+  const auto normal = hn::ShiftRight<13>(hn::Add(hn::Add(magnitude, odd), hn::Set(du, 0xFFFU - 0x38000000U)));
+  const auto small =
+      hn::Sub(hn::BitCast(du, hn::Add(hn::BitCast(d, magnitude), hn::Set(d, 0.5F))), hn::Set(du, 0x3F000000U));
+  const auto nan = hn::Or(hn::Set(du, 0x7E00U), hn::And(hn::ShiftRight<13>(magnitude), hn::Set(du, 0x3FFU)));
+  // Magnitudes have no sign, so that comparing them as signed integers, which SSE2 can do, is right.
+  const hn::RebindToSigned<D> di;
+  const auto order = hn::BitCast(di, magnitude);
+  auto half = hn::IfThenElse(hn::RebindMask(du, hn::Lt(order, hn::Set(di, 0x38800000))), small, normal);
+  half = hn::IfThenElse(hn::RebindMask(du, hn::Lt(order, hn::Set(di, 0x47800000))), half, hn::Set(du, 0x7C00U));
+  half = hn::IfThenElse(hn::RebindMask(du, hn::Gt(order, hn::Set(di, 0x7F800000))), nan, half);
+  return hn::Or(half, hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 0x8000U)));
+}
+
+template <class D>
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> Bf16Bits(D, hn::Vec<D> value) {
+  const hn::RebindToUnsigned<D> du;
+  const auto bits = hn::BitCast(du, value);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1U));
+  const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFFU)));
+  const auto quiet = hn::Or(bits, hn::Set(du, 0x400000U));
+  return hn::ShiftRight<16>(hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(value)), quiet, rounded));
+}
+
+/// Rounds to nearest even.
+template <Storage kStorage, class D>
+HWY_INLINE void StoreStored(D d, hn::Vec<D> value, Element<kStorage>* to) {
+  if constexpr (kStorage == Storage::f32) {
+    hn::StoreU(value, d, to);
+  } else {
+    const hn::Rebind<uint16_t, D> d16;
+    const hn::RebindToSigned<D> di;
+    if constexpr (kStorage == Storage::f16) {
+#if HWY_TARGET <= HWY_AVX2
+      hn::StoreU(hn::BitCast(d16, hn::DemoteTo(hn::Rebind<hwy::float16_t, D>(), value)), d16, to);
+#else
+      hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, HalfBits(d, value))), d16, to);
+#endif
+    } else {
+      hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, Bf16Bits(d, value))), d16, to);
+    }
+  }
+}
+
+template <Storage kStorage>
+void ReadRow(const Element<kStorage>* row, int64_t size, float* HWY_RESTRICT out) {
+  ForEachVector(size, [&](auto d, int64_t i) HWY_ATTR { hn::StoreU(LoadStored<kStorage>(d, row + i), d, out + i); });
+}
+
+template <Storage kStorage>
+void WriteRow(const float* HWY_RESTRICT row, int64_t size, Element<kStorage>* out) {
+  ForEachVector(size, [&](auto d, int64_t i) HWY_ATTR { StoreStored<kStorage>(d, hn::LoadU(d, row + i), out + i); });
+}
+
+}  // namespace incontext::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

@@ -1,0 +1,113 @@
+#include "kernels/weight_product.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
+#include "base/error.h"
+#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/scratch.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/weight_product.cpp"
+#include <hwy/foreach_target.h>  // must come first
+#include <hwy/highway.h>
+
+#include "kernels/cpu/weight_few-inl.h"
+#include "kernels/cpu/weight_many-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace incontext::kernels::HWY_NAMESPACE {
+
+/// From this number of rows on both factors are packed.
+constexpr int64_t kManyRows = 24;
+
+/// How the outputs of all weights are cut into pieces: a block of rows and a range of columns of one weight. Cuts may
+/// depend on anything, for no bit of the result depends on them.
+struct WeightCut {
+  int64_t row_block = 0, row_blocks = 0, column_range = 0;
+  std::vector<int64_t> ends;  // pieces up to and with a weight
+};
+
+inline WeightCut cut_product(const WeightProduct& p, int threads) {
+  WeightCut cut;
+  if (p.rows >= kManyRows) {
+    cut.row_blocks = CeilDivide(p.rows, kManyRowBlock);
+    cut.row_block = RoundUpTo(CeilDivide(p.rows, cut.row_blocks), static_cast<int64_t>(kDotRows));
+    cut.row_blocks = CeilDivide(p.rows, cut.row_block);
+    cut.column_range = kManyColumnRange;
+  } else {
+    int64_t columns = 0;
+    for (const WeightMatrix& w : p.matrices) columns += w.columns;
+    cut.row_block = p.rows;
+    cut.row_blocks = 1;
+    // Ranges long enough for streams of their own, short enough to keep all threads busy to the end.
+    constexpr int64_t kUnit = 24;
+    cut.column_range = RoundUpTo(std::clamp<int64_t>(columns / (threads * 8), kUnit, 32 * kUnit), kUnit);
+  }
+  for (const WeightMatrix& w : p.matrices) {
+    cut.ends.push_back((cut.ends.empty() ? 0 : cut.ends.back()) +
+                       CeilDivide(w.columns, cut.column_range) * cut.row_blocks);
+  }
+  return cut;
+}
+
+void RunPiece(const WeightProduct& p, const WeightCut& cut, int64_t piece) {
+  const auto at =
+      static_cast<std::size_t>(std::upper_bound(cut.ends.begin(), cut.ends.end(), piece) - cut.ends.begin());
+  const WeightMatrix& w = p.matrices[at];
+  const int64_t within = piece - (at == 0 ? 0 : cut.ends[at - 1]);
+  WeightOutputs outputs;
+  outputs.row = within % cut.row_blocks * cut.row_block;
+  outputs.rows = std::min(cut.row_block, p.rows - outputs.row);
+  outputs.column = within / cut.row_blocks * cut.column_range;
+  outputs.columns = std::min(cut.column_range, w.columns - outputs.column);
+  WithStorage(w.storage, [&](auto kind) HWY_ATTR {
+    if (p.rows >= kManyRows) {
+      MultiplyMany<kind>(p, w, outputs);
+    } else {
+      MultiplyFew<kind>(p, w, outputs);
+    }
+  });
+}
+
+void WeightProductTarget(const WeightProduct& p, base::ThreadPool& pool) {
+  const WeightCut cut = cut_product(p, pool.size());
+  pool.run(cut.ends.back(), [&](int64_t piece, int) { RunPiece(p, cut, piece); });
+}
+
+}  // namespace incontext::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace incontext::kernels {
+
+HWY_EXPORT(WeightProductTarget);
+
+namespace {
+
+void check_weights(const WeightProduct& p) {
+  base::check(p.rows >= 0 && p.depth >= 0, "[weight_product] expected rows and depth of at least 0, got {} and {}",
+              p.rows, p.depth);
+  base::check(p.rows <= 1 || p.x_stride >= p.depth, "[weight_product] expected rows of x at least {} apart, got {}",
+              p.depth, p.x_stride);
+  for (const WeightMatrix& w : p.matrices) {
+    base::check(w.columns >= 0, "[weight_product] expected columns of at least 0, got {}", w.columns);
+    base::check(w.columns <= 1 || w.stride >= p.depth,
+                "[weight_product] expected rows of a weight at least {} elements apart, got {}", p.depth, w.stride);
+    base::check(p.rows <= 1 || w.y_stride >= w.columns, "[weight_product] expected rows of y at least {} apart, got {}",
+                w.columns, w.y_stride);
+  }
+}
+
+}  // namespace
+
+void weight_product(const WeightProduct& product, base::ThreadPool& pool) {
+  check_weights(product);
+  if (product.rows == 0 || product.matrices.empty()) return;
+  apply_environment();
+  HWY_DYNAMIC_DISPATCH(WeightProductTarget)(product, pool);
+}
+
+}  // namespace incontext::kernels
+#endif

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <random>
+#include <vector>
+
+#include "kernels/storage.h"
+
+namespace incontext::kernels {
+
+inline constexpr std::array kAllStorages{Storage::f32, Storage::f16, Storage::bf16};
+
+/// A matrix in some storage whose rows lie `padding` elements apart, all bits of the padding set (NaN), and which
+/// starts `offset` elements past an allocation: aligned as its elements are and no more.
+class StoredMatrix {
+ public:
+  StoredMatrix(Storage storage, int64_t rows, int64_t columns, int64_t padding = 0, int64_t offset = 0)
+      : storage_(storage),
+        rows_(rows),
+        columns_(columns),
+        stride_(columns + padding),
+        first_byte_(static_cast<std::size_t>(offset * bytes_per_element(storage))),
+        bytes_(static_cast<std::size_t>(rows * stride_ * bytes_per_element(storage)) + first_byte_, 0xFF) {}
+
+  void* data() { return bytes_.data() + first_byte_; }
+  const void* data() const { return bytes_.data() + first_byte_; }
+  Storage storage() const { return storage_; }
+  int64_t rows() const { return rows_; }
+  int64_t stride() const { return stride_; }
+  const std::vector<unsigned char>& bytes() const { return bytes_; }
+  void set(int64_t i, int64_t j, float value) { write_element(storage_, data(), i * stride_ + j, value); }
+  float at(int64_t i, int64_t j) const { return read_element(storage_, data(), i * stride_ + j); }
+
+  /// Uniform in [-scale, scale], rounded to what the storage keeps.
+  StoredMatrix& fill(std::mt19937& random, float scale = 1) {
+    std::uniform_real_distribution<float> uniform(-scale, scale);
+    for (int64_t i = 0; i < rows_; ++i) {
+      for (int64_t j = 0; j < columns_; ++j) set(i, j, uniform(random));
+    }
+    return *this;
+  }
+  /// Multiples of 1/64 in [-1/4, 1/4], so that sums of thousands of products are exact.
+  StoredMatrix& fill_exact(std::mt19937& random) {
+    std::uniform_int_distribution<int> integer(-16, 16);
+    for (int64_t i = 0; i < rows_; ++i) {
+      for (int64_t j = 0; j < columns_; ++j) set(i, j, static_cast<float>(integer(random)) / 64);
+    }
+    return *this;
+  }
+
+ private:
+  Storage storage_;
+  int64_t rows_, columns_, stride_;
+  std::size_t first_byte_;
+  std::vector<unsigned char> bytes_;
+};
+
+}  // namespace incontext::kernels
