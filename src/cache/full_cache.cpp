@@ -56,7 +56,7 @@ FullCache::FullCache(const CacheShape& shape, Storage storage)
 }
 
 std::byte* FullCache::head(int64_t layer, Part part, int64_t kv_head) const {
-  return memory_.data() + ((layer * 2 + part) * shape().kv_heads + kv_head) * head_bytes_;
+  return memory_.data() + ((layer * 2 + static_cast<int64_t>(part)) * shape().kv_heads + kv_head) * head_bytes_;
 }
 
 void FullCache::store(int64_t layer, const Rows& keys, const Rows& values, int64_t first, int64_t count) {
@@ -81,6 +81,12 @@ void FullCache::attend(int64_t layer, const Rows& queries, int64_t count, const 
                        int64_t out_stride) const {
   const Attending alone{.cache = this, .queries = queries, .count = count, .out = out, .out_stride = out_stride};
   cache::attend(layer, {&alone, 1}, scores);
+}
+
+std::optional<PlainRows> FullCache::plain_rows(int64_t layer) const {
+  const void* const* heads = heads_.data() + layer * 2 * shape().kv_heads;
+  return PlainRows{
+      .storage = storage_, .stride = shape().head_dim, .keys = heads, .values = heads + shape().kv_heads};
 }
 
 int64_t FullCache::bytes() const {
@@ -120,8 +126,8 @@ void FullCache::save(const std::filesystem::path& path, const std::string& finge
   tensor::NamedTensors tensors;
   const int64_t held = length(shape().layers - 1);
   for (int64_t layer = 0; layer < shape().layers; ++layer) {
-    for (const Part part : {keys, values}) {
-      tensors[fmt::format("layers.{}.{}", layer, part == keys ? "keys" : "values")] =
+    for (const Part part : {Part::keys, Part::values}) {
+      tensors[fmt::format("layers.{}.{}", layer, part == Part::keys ? "keys" : "values")] =
           torch::from_blob(head(layer, part, 0), {shape().kv_heads, held, shape().head_dim},
                            {head_bytes_ / kernels::bytes_per_element(storage_), shape().head_dim, 1},
                            dtype_of(storage_));

@@ -17,7 +17,7 @@ class FullCache : public KvCache {
 
   void attend(int64_t layer, const Rows& queries, int64_t count, const Scores& scores, float* out,
               int64_t out_stride) const override;
-  bool plain_rows(int64_t layer, kernels::CacheAttentionSequence& sequence) const override;
+  std::optional<PlainRows> plain_rows(int64_t layer) const override;
   int64_t bytes() const override;
   std::string policy() const override;
   std::unique_ptr<KvCache> copy_prefix(int64_t length, int64_t capacity) const override;
@@ -29,7 +29,7 @@ class FullCache : public KvCache {
   static int64_t full_bytes(const CacheShape& shape, kernels::Storage storage);
 
  private:
-  enum Part { keys = 0, values = 1 };
+  enum class Part { keys = 0, values = 1 };
 
   void store(int64_t layer, const Rows& keys, const Rows& values, int64_t first, int64_t count) override;
   void forget(int64_t length) override;

@@ -3,12 +3,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "cache/policy.h"
-#include "kernels/cache_attention.h"
+#include "kernels/storage.h"
 
 namespace incontext::cache {
 
@@ -25,6 +26,14 @@ struct CacheShape {
 struct Rows {
   const float* data = nullptr;
   int64_t stride = 0;
+};
+
+/// Keys and values of a layer as arrays of rows, one array per KV head.
+struct PlainRows {
+  kernels::Storage storage = kernels::Storage::bf16;
+  int64_t stride = 0;                   // elements between positions
+  const void* const* keys = nullptr;    // [kv_heads]
+  const void* const* values = nullptr;  // [kv_heads]
 };
 
 /// How a layer of the model turns keys into scores.
@@ -54,9 +63,9 @@ class KvCache {
   virtual void attend(int64_t layer, const Rows& queries, int64_t count, const Scores& scores, float* out,
                       int64_t out_stride) const = 0;
 
-  /// Where keys and values lie as plain rows, their addresses: then attend() of many sequences is one kernel call.
-  /// False: this kind computes by itself.
-  virtual bool plain_rows(int64_t layer, kernels::CacheAttentionSequence& sequence) const = 0;
+  /// Where a layer's keys and values lie, if as plain rows: then attend() of many sequences is one kernel call.
+  /// Nothing: this kind computes by itself.
+  virtual std::optional<PlainRows> plain_rows(int64_t layer) const = 0;
 
   /// Bytes really held: every buffer and index, in whole pages where memory comes in pages.
   virtual int64_t bytes() const = 0;

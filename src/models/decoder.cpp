@@ -35,7 +35,7 @@ WeightSource fresh_weights(uint64_t seed, torch::Device device) {
     }
     return tensor.to(device).set_requires_grad(true);
   };
-  return {.get = draw};
+  return {.get = draw, .packed_qkv = true};
 }
 
 // GPT-2 (Radford et al. 2019): what is summed into the residual stream starts smaller, by its number of summands.

@@ -25,6 +25,12 @@ struct SequenceSlice {
   int64_t count = 0;
 };
 
+/// Cosine and sine of the angles of rotary positions, one row per token. Layers share them.
+struct RotaryAngles {
+  std::vector<int64_t> positions = {};
+  torch::Tensor cosine = {}, sine = {};
+};
+
 /// One pass over a batch: whole sequences without state, [batch, time, …], or the next tokens of some sequences, one
 /// after the other, [tokens, …] ("ragged"), each with its own past.
 struct Step {
@@ -36,6 +42,8 @@ struct Step {
   /// The caller reads only tokens 0, n, 2n, … of what leaves the last layer. That layer then spares the others its
   /// output projection and MLP, and returns [batch, ceil(time / n), width].
   int64_t read_every = 1;
+  /// The decoder's own, from one layer to the next.
+  mutable RotaryAngles angles = {};
 };
 
 /// How a fresh parameter begins.
@@ -115,7 +123,7 @@ class Decoder {
   torch::Tensor attend_ragged(int64_t index, const torch::Tensor& normed, const Step& step) const;
   torch::Tensor mlp_ragged(const Layer& layer, const torch::Tensor& normed, const torch::Tensor& residual) const;
   void normalise_heads(torch::Tensor& qkv, int64_t first_head, int64_t heads, const torch::Tensor& gamma) const;
-  void rotate(torch::Tensor& qkv, int64_t layer, const Step& step) const;
+  const RotaryAngles& angles_of(int64_t layer, const Step& step) const;
 
   DecoderOptions options_;
   int64_t input_dims_;

@@ -86,6 +86,32 @@ void Decoder::normalise_heads(Tensor& qkv, int64_t first_head, int64_t heads, co
                  .normed.view(part.sizes()));
 }
 
+const RotaryAngles& Decoder::angles_of(int64_t layer, const Step& step) const {
+  std::vector<int64_t> positions = positions_of(step, layer);
+  if (positions == step.angles.positions) return step.angles;
+  const int64_t pairs = options_.rotary_dim() / 2;
+  const auto rows = static_cast<int64_t>(positions.size());
+  RotaryAngles angles{.positions = std::move(positions),
+                      .cosine = torch::empty({rows, pairs}, torch::kFloat32),
+                      .sine = torch::empty({rows, pairs}, torch::kFloat32)};
+  int64_t first = 0;
+  for (const SequenceSlice& slice : step.sequences) {
+    const RopeFrequencies frequencies =
+        rope_frequencies(options_, slice.state->cache->length(layer) + slice.count);
+    kernels::rope_table({.rows = slice.count,
+                         .rotary_dim = 2 * pairs,
+                         .positions = angles.positions.data() + first,
+                         .inverse_frequencies = frequencies.inverse.data(),
+                         .scale = frequencies.scale,
+                         .cosine = angles.cosine.data_ptr<float>() + first * pairs,
+                         .sine = angles.sine.data_ptr<float>() + first * pairs},
+                        tensor::kernel_pool());
+    first += slice.count;
+  }
+  step.angles = std::move(angles);
+  return step.angles;
+}
+
 Tensor Decoder::attend_ragged(int64_t index, const Tensor& normed, const Step& step) const {
   check_tokens(normed, step);
   const Layer& layer = layers_[static_cast<size_t>(index)];
@@ -94,7 +120,18 @@ Tensor Decoder::attend_ragged(int64_t index, const Tensor& normed, const Step& s
     normalise_heads(qkv, 0, heads_.heads, layer.query_norm);
     normalise_heads(qkv, heads_.heads, heads_.kv_heads, layer.key_norm);
   }
-  if (options_.position == "rotary") rotate(qkv, index, step);
+  if (options_.position == "rotary") {
+    const RotaryAngles& angles = angles_of(index, step);
+    kernels::rope_turn({.rows = qkv.size(0),
+                        .heads = heads_.heads + heads_.kv_heads,
+                        .rotary_dim = options_.rotary_dim(),
+                        .x = qkv.data_ptr<float>(),
+                        .row_stride = qkv.size(1),
+                        .head_stride = heads_.head_dim,
+                        .cosine = angles.cosine.data_ptr<float>(),
+                        .sine = angles.sine.data_ptr<float>()},
+                       tensor::kernel_pool());
+  }
 
   const int64_t stride = qkv.size(1);
   const int64_t attended_width = heads_.heads * heads_.head_dim;
