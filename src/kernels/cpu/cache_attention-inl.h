@@ -241,18 +241,18 @@ void SumValues(const float* p, const SplitRows<kStorage>& values, int64_t vector
     const auto tile = [&](auto size) HWY_ATTR {
       SumValueTile<kStorage, kRows, size>(weights, values.first + j * values.stride + v * kLanes, values.stride, count,
                                           add, out + v * kLanes, out_stride);
-      v += static_cast<int64_t>(size);
+      return static_cast<int64_t>(size);
     };
     while (v < vectors) {
       const int64_t left = vectors - v;
       if (left >= static_cast<int64_t>(kMost) && !(kMost == 3 && left == 4)) {
-        tile(std::integral_constant<std::size_t, kMost>());
+        v += tile(std::integral_constant<std::size_t, kMost>());
       } else if (kMost == 8 && left >= 4) {
-        tile(std::integral_constant<std::size_t, 4>());
+        v += tile(std::integral_constant<std::size_t, 4>());
       } else if (left >= 2) {
-        tile(std::integral_constant<std::size_t, 2>());
+        v += tile(std::integral_constant<std::size_t, 2>());
       } else {
-        tile(std::integral_constant<std::size_t, 1>());
+        v += tile(std::integral_constant<std::size_t, 1>());
       }
     }
   }
