@@ -17,8 +17,11 @@
 #include "base/error.h"
 #include "base/machine.h"
 #include "kernels/bandwidth.h"
+#include "kernels/cache_attention.h"
 #include "kernels/instruction_set.h"
 #include "kernels/peak.h"
+#include "kernels/softmax.h"
+#include "kernels/top_k.h"
 #include "kernels/weight_product.h"
 
 namespace incontext::kernels {
@@ -45,46 +48,37 @@ class Bench {
  public:
   Bench(int threads, std::string filter) : pool(threads), filter_(std::move(filter)) {
     fmt::print("{}; kernels use {}; {} threads\n", base::machine_description(), instruction_set(), threads);
-    fmt::print("{:<52} {:>11} {:>18} {:>10}\n", "median of 9", "time", "rate", "of roof");
+    fmt::print("{:<52} {:>11} {:>15} {:>8} {:>8}\n", "medians of 9", "time", "rate", "of roof", "best");
   }
 
   bool wants(const std::string& name) const { return name.find(filter_) != std::string::npos; }
 
-  /// The roof is measured again beside every kernel: neighbours on the machine take their share of both.
   void report_reading(const std::string& name, double bytes, const std::function<void()>& work) {
-    const double before = measure_read_bandwidth(pool, kProbe);
-    const double time = time_of(work);
-    const double roof = std::max(before, measure_read_bandwidth(pool, kProbe));
-    print(name, time, bytes, "GB/s", roof);
+    report(name, bytes, "GB/s", work, [&] { return measure_read_bandwidth(pool, int64_t{64} << 20U); });
   }
-
   void report_computing(const std::string& name, double operations, const std::function<void()>& work) {
-    const double before = measure_fma_peak(pool);
-    const double time = time_of(work);
-    const double roof = std::max(before, measure_fma_peak(pool));
-    print(name, time, operations, "GFLOP/s", roof);
+    report(name, operations, "GFLOP/s", work, [&] { return measure_fma_peak(pool); });
   }
 
   base::ThreadPool pool;
 
  private:
-  static constexpr int64_t kProbe = int64_t{256} << 20U;
-
-  double time_of(const std::function<void()>& work) {
+  /// Kernel and roof are measured in turn, for neighbours on the machine take their share of both.
+  void report(const std::string& name, double amount, const char* unit, const std::function<void()>& work,
+              const std::function<double()>& measure_roof) {
     const bool alone = pool.size() == 1;
     work();
-    std::vector<double> times;
+    std::vector<double> times, roofs;
     for (int repeat = 0; repeat < kRepeats; ++repeat) {
+      roofs.push_back(measure_roof());
       const double start = seconds(alone);
       work();
       times.push_back(seconds(alone) - start);
     }
-    return median_of(times);
-  }
-
-  static void print(const std::string& name, double time, double amount, const char* unit, double roof) {
-    fmt::print("{:<52} {:8.3f} ms {:10.1f} {:<8} {:6.1f} % of {:.1f}\n", name, time * 1e3, amount / time / 1e9, unit,
-               100 * amount / time / roof, roof / 1e9);
+    const double roof = median_of(roofs), rate = amount / median_of(times);
+    const double best = amount / *std::min_element(times.begin(), times.end());
+    fmt::print("{:<52} {:8.3f} ms {:7.1f} {:<7} {:6.1f} % {:6.1f} % of {:.1f}\n", name, median_of(times) * 1e3,
+               rate / 1e9, unit, 100 * rate / roof, 100 * best / roof, roof / 1e9);
     std::fflush(stdout);
   }
 
@@ -126,7 +120,10 @@ void bench_weight_product(Bench& bench, Storage storage, int64_t rows, int64_t c
   const std::string name = fmt::format("weight product {} {}x{}x{}", name_of(storage), rows, columns, depth);
   if (!bench.wants(name)) return;
   const std::vector<float> x = random_values(rows * depth, 1);
-  const std::vector<uint16_t> weight = stored_values(storage, columns * depth, 2);
+  // Few rows: as many copies as exceed the caches, one after the other, as the layers of a model would come.
+  const int64_t bytes = columns * depth * bytes_per_element(storage);
+  const int64_t copies = rows > 8 ? 1 : 1 + (int64_t{256} << 20U) / bytes;
+  const std::vector<uint16_t> weight = stored_values(storage, copies * columns * depth, 2);
   std::vector<float> y(static_cast<std::size_t>(rows * columns));
   WeightMatrix matrix{storage, weight.data(), depth, columns, nullptr, nullptr, y.data(), columns};
   const WeightProduct product{rows, depth, x.data(), depth, {&matrix, 1}};
@@ -143,13 +140,89 @@ void bench_weight_product(Bench& bench, Storage storage, int64_t rows, int64_t c
     check_close(name, {from, from + some_columns},
                 {expected.begin() + i * columns, expected.begin() + i * columns + some_columns});
   }
-  if (rows <= 8) {
-    bench.report_reading(name, static_cast<double>(columns * depth * bytes_per_element(storage)),
-                         [&] { weight_product(product, bench.pool); });
+  const auto work = [&] {
+    for (int64_t copy = 0; copy < copies; ++copy) {
+      matrix.weight = weight.data() + copy * bytes / 2;
+      weight_product(product, bench.pool);
+    }
+  };
+  if (rows <= 8) bench.report_reading(name, static_cast<double>(copies * bytes), work);
+  if (rows >= 4) bench.report_computing(name, 2.0 * static_cast<double>(copies * rows * columns * depth), work);
+}
+
+struct AttentionShape {
+  int64_t heads, kv_heads, head_dim, sequences, first, count;
+};
+
+void bench_attention(Bench& bench, Storage storage, const AttentionShape& shape) {
+  const auto [heads, kv_heads, head_dim, sequences, first, count] = shape;
+  const std::string name = fmt::format("cache attention {} {}/{} heads of {}, {} x {} at {}", name_of(storage), heads,
+                                       kv_heads, head_dim, sequences, count, first);
+  if (!bench.wants(name)) return;
+  const int64_t width = heads * head_dim, cached = (first + count) * head_dim;
+  // Copies as above.
+  const int64_t bytes = 2 * sequences * kv_heads * cached * bytes_per_element(storage);
+  const int64_t copies = count > 8 ? 1 : 1 + (int64_t{256} << 20U) / bytes;
+  const std::vector<uint16_t> cache = stored_values(storage, copies * bytes / bytes_per_element(storage), 1);
+  const std::vector<float> q = random_values(sequences * count * width, 2);
+  std::vector<float> out(q.size()), expected(q.size());
+  std::vector<const void*> places;
+  for (int64_t i = 0; i < copies * sequences * kv_heads * 2; ++i) {
+    places.push_back(cache.data() + i * cached * bytes_per_element(storage) / 2);
   }
-  if (rows >= 4) {
-    bench.report_computing(name, 2.0 * static_cast<double>(rows * columns * depth),
-                           [&] { weight_product(product, bench.pool); });
+  std::vector<CacheAttentionSequence> all;
+  for (int64_t i = 0; i < copies * sequences; ++i) {
+    const int64_t row = i % sequences * count * width;
+    const void* const* keys = places.data() + i * kv_heads * 2;
+    all.push_back({q.data() + row, out.data() + row, count, first, keys, keys + kv_heads});
+  }
+  CacheAttention args;
+  args.storage = storage, args.heads = heads, args.kv_heads = kv_heads, args.head_dim = head_dim;
+  args.cache_stride = head_dim, args.q_stride = args.out_stride = width;
+  args.scale = 1 / std::sqrt(static_cast<float>(head_dim));
+  args.sequences = {all.data(), static_cast<std::size_t>(sequences)};
+  cache_attention(args, bench.pool);
+  CacheAttentionSequence last = all[static_cast<std::size_t>(sequences - 1)];  // its last token, by the definition
+  last.q += (count - 1) * width;
+  last.first_position += count - 1;
+  last.count = 1;
+  last.out = expected.data();
+  CacheAttention few = args;
+  few.sequences = {&last, 1};
+  ref::cache_attention(few);
+  check_close(name, {out.end() - width, out.end()}, {expected.begin(), expected.begin() + width});
+  const auto work = [&] {
+    for (int64_t copy = 0; copy < copies; ++copy) {
+      args.sequences = {all.data() + copy * sequences, static_cast<std::size_t>(sequences)};
+      cache_attention(args, bench.pool);
+    }
+  };
+  if (count <= 8) {
+    bench.report_reading(name, static_cast<double>(copies * bytes), work);
+  } else {
+    const double seen = static_cast<double>(count) * (static_cast<double>(first) + static_cast<double>(count + 1) / 2);
+    bench.report_computing(name, 4.0 * static_cast<double>(sequences * width) * seen, work);
+  }
+}
+
+void bench_sampling(Bench& bench) {
+  constexpr int64_t kVocabulary = 128256;
+  const std::vector<float> logits = random_values(kVocabulary, 1);
+  std::vector<float> out(logits.size()), expected(logits.size());
+  std::vector<int64_t> indices(50), expected_indices(50);
+  softmax(logits.data(), kVocabulary, out.data());
+  ref::softmax(logits.data(), kVocabulary, expected.data());
+  check_close("softmax", out, expected);
+  top_k(logits.data(), kVocabulary, 50, indices.data(), out.data());
+  ref::top_k(logits.data(), kVocabulary, 50, expected_indices.data(), expected.data());
+  base::check(indices == expected_indices, "[top_k] expected the indices of its definition, got others");
+  const double bytes = 4.0 * kVocabulary;
+  if (bench.wants("softmax")) {
+    bench.report_reading("softmax of 128256", 2 * bytes, [&] { softmax(logits.data(), kVocabulary, out.data()); });
+  }
+  if (bench.wants("top 50")) {
+    bench.report_reading("top 50 of 128256", bytes,
+                         [&] { top_k(logits.data(), kVocabulary, 50, indices.data(), out.data()); });
   }
 }
 
@@ -165,6 +238,17 @@ void bench_all(int threads, const std::string& filter) {
     bench_weight_product(bench, storage, 2048, 2048, 2048);
     bench_weight_product(bench, storage, 512, 2048, 8192);
   }
+  for (const Storage storage : {Storage::bf16, Storage::f16, Storage::f32}) {
+    bench_attention(bench, storage, {32, 8, 64, 1, 16383, 1});
+  }
+  bench_attention(bench, Storage::bf16, {32, 8, 128, 1, 16383, 1});
+  bench_attention(bench, Storage::bf16, {32, 32, 80, 1, 4095, 1});
+  bench_attention(bench, Storage::bf16, {14, 2, 64, 1, 16383, 1});
+  bench_attention(bench, Storage::bf16, {32, 8, 64, 16, 1023, 1});
+  bench_attention(bench, Storage::bf16, {32, 8, 64, 1, 0, 2048});
+  bench_attention(bench, Storage::bf16, {32, 8, 128, 1, 0, 2048});
+  bench_attention(bench, Storage::bf16, {32, 8, 64, 1, 8192, 512});
+  bench_sampling(bench);
 }
 
 }  // namespace

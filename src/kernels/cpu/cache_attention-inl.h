@@ -41,32 +41,44 @@ struct SplitRows {
   int64_t stride = 0;
 };
 
+/// The scores of kColumns keys, `apart` positions from each other, of which the first `count` are stored.
+template <Storage kStorage, std::size_t kRows, std::size_t kColumns>
+HWY_INLINE void ScoreTile(const float* const* q, const SplitRows<kStorage>& keys, int64_t head_dim, int64_t first,
+                          int64_t apart, std::size_t count, float* scores) {
+  const Element<kStorage>* columns[kColumns];
+#pragma GCC unroll 8
+  for (std::size_t c = 0; c < kColumns; ++c) {
+    columns[c] = keys.first + (first + static_cast<int64_t>(std::min(c, count - 1)) * apart) * keys.stride;
+  }
+  float sums[kRows * kColumns];
+  DotTile<kStorage, kRows, kColumns, false>(q, columns, head_dim, sums);
+  float* to = scores + first * static_cast<int64_t>(kRows);
+#pragma GCC unroll 8
+  for (std::size_t c = 0; c < kColumns; ++c, to += apart * static_cast<int64_t>(kRows)) {
+    if (c < count) std::copy_n(sums + c * kRows, kRows, to);
+  }
+}
+
 /// scores[j * kRows + r] = q[r]·keys[j] for the positions of `range`. The range is cut into stripes that are walked
 /// side by side, as several streams from memory; meanwhile the values of the same positions are fetched.
 template <Storage kStorage, std::size_t kRows>
 void ScoreSplit(const float* const* q, const SplitRows<kStorage>& keys, const SplitRows<kStorage>& values,
                 int64_t head_dim, Seen range, bool fetch, float* scores) {
   constexpr std::size_t kColumns = kRows == 1 ? kDotStreams : kDotColumns;
-  const int64_t stripe =
-      (range.last - range.first + static_cast<int64_t>(kColumns) - 1) / static_cast<int64_t>(kColumns);
+  constexpr int64_t kStripes = kColumns;
   constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(Element<kStorage>));
+  const int64_t stripe = (range.last - range.first) / kStripes;
+  const Element<kStorage>* ahead = values.first + range.first * values.stride;
   for (int64_t j = range.first; j < range.first + stripe; ++j) {
-    const Element<kStorage>* columns[kColumns];
-    for (std::size_t c = 0; c < kColumns; ++c) {
-      const int64_t place = std::min(j + static_cast<int64_t>(c) * stripe, range.last - 1);
-      columns[c] = keys.first + place * keys.stride;
-      if (fetch) {
-        const Element<kStorage>* value = values.first + place * values.stride;
-        for (int64_t d = 0; d < head_dim; d += kLine) hwy::Prefetch(value + d);
-      }
+    if (fetch) {
+      for (const auto* row = ahead; row < ahead + kStripes * values.stride; row += kLine) hwy::Prefetch(row);
+      ahead += kStripes * values.stride;
     }
-    float sums[kRows * kColumns];
-    DotTile<kStorage, kRows, kColumns, false>(q, columns, head_dim, sums);
-    for (std::size_t c = 0; c < kColumns; ++c) {
-      const int64_t place = std::min(j + static_cast<int64_t>(c) * stripe, range.last - 1);
-      std::copy_n(sums + c * kRows, kRows, scores + place * static_cast<int64_t>(kRows));
-    }
+    ScoreTile<kStorage, kRows, kColumns>(q, keys, head_dim, j, stripe, kColumns, scores);
   }
+  const int64_t rest = range.first + stripe * kStripes;
+  if (rest == range.last) return;
+  ScoreTile<kStorage, kRows, kColumns>(q, keys, head_dim, rest, 1, static_cast<std::size_t>(range.last - rest), scores);
 }
 
 #if HWY_TARGET == HWY_SCALAR
@@ -186,6 +198,7 @@ HWY_INLINE void SumValueTile(const float* HWY_RESTRICT p, const Element<kStorage
       sum[r][v] = add ? hn::LoadU(d, from) : hn::Zero(d);
     }
   }
+#pragma GCC unroll 2
   for (int64_t j = 0; j < count; ++j, p += kRows, values += stride) {
     V right[kVectors];
 #pragma GCC unroll 8
@@ -228,18 +241,18 @@ void SumValues(const float* p, const SplitRows<kStorage>& values, int64_t vector
     const auto tile = [&](auto size) HWY_ATTR {
       SumValueTile<kStorage, kRows, size>(weights, values.first + j * values.stride + v * kLanes, values.stride, count,
                                           add, out + v * kLanes, out_stride);
-      v += static_cast<int64_t>(size);
+      return static_cast<int64_t>(size);
     };
     while (v < vectors) {
       const int64_t left = vectors - v;
       if (left >= static_cast<int64_t>(kMost) && !(kMost == 3 && left == 4)) {
-        tile(std::integral_constant<std::size_t, kMost>());
+        v += tile(std::integral_constant<std::size_t, kMost>());
       } else if (kMost == 8 && left >= 4) {
-        tile(std::integral_constant<std::size_t, 4>());
+        v += tile(std::integral_constant<std::size_t, 4>());
       } else if (left >= 2) {
-        tile(std::integral_constant<std::size_t, 2>());
+        v += tile(std::integral_constant<std::size_t, 2>());
       } else {
-        tile(std::integral_constant<std::size_t, 1>());
+        v += tile(std::integral_constant<std::size_t, 1>());
       }
     }
   }

@@ -71,6 +71,7 @@ HWY_INLINE void DotTile(const float* const* x, const Element<kStorage>* const* w
 #pragma GCC unroll 32
   for (std::size_t i = 0; i < kRows * kColumns; ++i) sum[i] = hn::Zero(d);
   int64_t k = 0;
+#pragma GCC unroll 2
   for (; k + kLanes <= depth; k += kLanes) {
     V right[kColumns];
 #pragma GCC unroll 16
