@@ -14,6 +14,7 @@ templates/  chat templates in the forms the families publish, conversations, and
 """
 
 import argparse
+import datetime
 import io
 import json
 import pathlib
@@ -23,6 +24,7 @@ import jinja2
 import sentencepiece
 import tokenizers
 import transformers
+from transformers.utils import chat_template_utils
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "text"
@@ -476,7 +478,95 @@ def make_components():
     print(f"components: {path.stat().st_size} bytes")
 
 
-PARTS = {"tokenizers": make_tokenizers, "components": make_components}
+# ---- Chat templates --------------------------------------------------------------------------------------------------
+
+def message(role, content, **more):
+    return {"role": role, "content": content, **more}
+
+
+def call(name, arguments, number="abcdef123"):
+    return {"id": number, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+TOOLS = [
+    {"type": "function", "function": {
+        "name": "get_weather", "description": "Weather of a place",
+        "parameters": {"type": "object", "required": ["place"], "properties": {
+            "place": {"type": "string", "description": "Stra\u00dfe, <city> & 'more'"},
+            "days": {"type": ["integer", "null"], "minimum": 1}, "hours": {"type": "array", "items": {"type": "number"}}}},
+        "return": {"type": "object", "additionalProperties": {"type": "string"}}}},
+    {"type": "function", "function": {"name": "now", "description": "", "parameters": {"type": "object", "properties": {}}}}]
+
+CONVERSATIONS = {
+    "one": [message("user", "Hello")],
+    "spaces": [message("user", "  Hello \n"), message("assistant", "\n Hi there. \n"), message("user", " And?  ")],
+    "system": [message("system", " Be brief. "), message("user", "Hello"), message("assistant", "Hi"), message("user", "Bye")],
+    "unicode": [message("system", "\u7b80\u77ed\u3002"), message("user", "\U0001F600 caf\u00e9 \u0645\u0631\u062d\u0628\u0627 {{ x }} {% y %} <|im_end|>")],
+    "thinking": [message("user", "1+1?"), message("assistant", "<think>\nEasy.\n</think>\n\n2"), message("user", "2+2?"),
+                 message("assistant", "4", reasoning_content="Easy too.\n")],
+    "tools": [message("user", "Weather in K\u00f6ln?"), message("assistant", "", tool_calls=[call("get_weather", {"place": "K\u00f6ln", "days": 2})]),
+              message("tool", "{\"sky\": \"clear\"}", tool_call_id="abcdef123", name="get_weather"),
+              message("assistant", "Clear."), message("user", "Thanks")],
+    "two_calls": [message("system", "Use tools."), message("user", "Both?"),
+                  message("assistant", None, tool_calls=[call("get_weather", {"place": "A"}), call("now", {}, "abcdef124")]),
+                  message("tool", "rain", tool_call_id="abcdef123"), message("tool", "noon", tool_call_id="abcdef124")],
+    "parts": [message("system", [{"type": "text", "text": "Look."}]),
+              message("user", [{"type": "image"}, {"type": "text", "text": " What is it? "}])],
+    "wrong_order": [message("user", "a"), message("user", "b")],
+    "wrong_role": [message("user", "a"), message("critic", "b")],
+    "no_content": [{"role": "user"}],
+    "empty": [],
+}
+# template, variables, with tools, conversations that do not fail (the others are asked once, without tools)
+VARIABLES = {"llama31": [{}, {"date_string": "1 Jan 2025", "tools_in_user_message": False, "builtin_tools": ["code_interpreter", "web"]}],
+             "qwen3": [{}, {"enable_thinking": False}]}
+FIXED_NOW = (2024, 7, 26, 12, 34, 56)
+
+
+def rendered(source, conversation, tools, prompt, variables):
+    try:
+        texts, _ = chat_template_utils.render_jinja_template(
+            [json.loads(json.dumps(conversation))], tools=tools, chat_template=source, add_generation_prompt=prompt,
+            bos_token="<s>", eos_token="</s>", **variables)
+        return {"text": texts[0]}
+    except jinja2.exceptions.TemplateError as error:
+        # Faults of Jinja's own are subclasses; raise_exception() raises this very class.
+        return {"refused" if type(error) is jinja2.exceptions.TemplateError else "fails": str(error)}
+    except Exception as error:
+        return {"fails": f"{type(error).__name__}: {error}"}
+
+
+def make_templates():
+    class FixedTime(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(*FIXED_NOW)
+
+    chat_template_utils.datetime = FixedTime
+    rows = []
+    for path in sorted((GOLDEN / "templates").glob("*.jinja")):
+        source = path.read_text(encoding="utf-8")
+        with_tools = "tools" in source
+        for variables in VARIABLES.get(path.stem, [{}]):
+            for name, conversation in CONVERSATIONS.items():
+                if path.stem == "features" and name != "one":
+                    continue
+                for tools, prompt in ((False, True), (False, False), (True, True)):
+                    if (tools and (not with_tools or name in ("spaces", "unicode", "thinking"))) or (
+                            not tools and not prompt and name not in ("system", "thinking")):
+                        continue
+                    out = rendered(source, conversation, TOOLS if tools else None, prompt, variables)
+                    rows.append({"template": path.stem, "conversation": name, "tools": tools, "prompt": prompt,
+                                 "variables": variables, **out})
+    head = json.dumps({**VERSIONS, "command": "tools/make_golden_text.py templates", "now": FIXED_NOW, "tools": TOOLS,
+                       "conversations": CONVERSATIONS})
+    path = GOLDEN / "templates" / "golden.json"
+    path.write_text(head[:-1] + ', "rows": ' + lines_json(rows) + "}\n")
+    print(f"templates: {path.stat().st_size} bytes, {len(rows)} rows, "
+          f"{sum('text' in row for row in rows)} texts, {sum('refused' in row for row in rows)} refused")
+
+
+PARTS = {"tokenizers": make_tokenizers, "components": make_components, "templates": make_templates}
 
 
 def main():
