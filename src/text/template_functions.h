@@ -20,10 +20,10 @@ class TemplateBudget {
     left_ -= units;
   }
   /// Making a text or list of this many bytes.
-  void charge_bytes(size_t bytes) { charge(1 + bytes / 16); }
+  void charge_bytes(size_t bytes) { charge(1 + bytes / 64); }
 
  private:
-  size_t left_ = 20'000'000;
+  size_t left_ = 5'000'000;
 };
 
 /// The arguments of a filter, test or function. take() and its kin find one by place or name; finish() makes left-over

@@ -329,10 +329,14 @@ std::string replace_in(const std::string& text, const std::string& from, const s
                        TemplateBudget& budget) {
   std::string out;
   if (from.empty()) {  // Python puts the new text before every character and at the end
-    for (const Value& character : iterate(Value(text))) {
-      if (count-- != 0) out += to;
-      out += *character.string();
-      budget.charge_bytes(to.size());
+    for (size_t i = 0; i < text.size();) {
+      const size_t size = code_point_at(text, i).size;
+      if (count-- != 0) {
+        budget.charge_bytes(to.size());
+        out += to;
+      }
+      out.append(text, i, size);
+      i += size;
     }
     if (count != 0) out += to;
     return out;

@@ -67,7 +67,7 @@ Value real_arithmetic(const std::string& name, double left, double right) {
 
 Value repeated(const Value& value, int64_t count, TemplateBudget& budget) {
   const auto times = static_cast<size_t>(std::max<int64_t>(count, 0));
-  const size_t size = value.is_string() ? value.string()->size() / 16 + 1 : value.items()->size() + 1;
+  const size_t size = value.is_string() ? value.string()->size() / 64 + 1 : value.items()->size() + 1;
   template_check(times < 100'000'000, "the template takes too many steps");
   budget.charge(size * times);
   if (const std::string* text = value.string()) {
@@ -187,6 +187,22 @@ Value attribute_of(const Value& value, const std::string& name) {
   return undefined_member(value, name);
 }
 
+namespace {
+
+// Where the characters of a text begin, and where it ends.
+std::vector<size_t> character_starts(const std::string& text) {
+  std::vector<size_t> starts;
+  for (size_t i = 0; i < text.size(); i += code_point_at(text, i).size) starts.push_back(i);
+  starts.push_back(text.size());
+  return starts;
+}
+
+std::string substring(const std::string& text, const std::vector<size_t>& starts, size_t character) {
+  return text.substr(starts[character], starts[character + 1] - starts[character]);
+}
+
+}  // namespace
+
 Value item_of(const Value& value, const Value& key) {
   check_defined(value);
   if (key.is_string() && value.items() == nullptr && !value.is_string()) {
@@ -203,7 +219,8 @@ Value item_of(const Value& value, const Value& key) {
   const int64_t at = index->integer < 0 ? index->integer + size : index->integer;
   if (at < 0 || at >= size) return Value::undefined(fmt::format("item {} of {}", index->integer, size));
   if (const auto* items = value.items()) return (*items)[static_cast<size_t>(at)];
-  return iterate(value)[static_cast<size_t>(at)];
+  const std::vector<size_t> starts = character_starts(*value.string());
+  return substring(*value.string(), starts, static_cast<size_t>(at));
 }
 
 Value slice_of(const Value& value, std::optional<int64_t> begin, std::optional<int64_t> end, int64_t step,
@@ -211,24 +228,27 @@ Value slice_of(const Value& value, std::optional<int64_t> begin, std::optional<i
   check_defined(value);
   template_check(value.items() != nullptr || value.is_string(), "a {} cannot be sliced", value.type_name());
   template_check(step != 0, "the step of a slice is 0");
-  const std::vector<Value> items = iterate(value);
-  budget.charge(1 + items.size());
-  const auto size = static_cast<int64_t>(items.size());
+  const std::vector<size_t> starts = value.is_string() ? character_starts(*value.string()) : std::vector<size_t>{};
+  const auto size = static_cast<int64_t>(value.is_string() ? starts.size() - 1 : value.items()->size());
+  budget.charge(1 + static_cast<size_t>(size) / (value.is_string() ? 16 : 1));
   const int64_t low = step > 0 ? 0 : -1, high = step > 0 ? size : size - 1;
   const auto place = [&](std::optional<int64_t> at, int64_t absent) {
     if (!at) return absent;
     return std::clamp(*at < 0 ? *at + size : *at, low, high);
   };
   const int64_t first = place(begin, step > 0 ? 0 : size - 1), last = place(end, step > 0 ? size : -1);
-  std::vector<Value> out;
+  std::vector<Value> items;
+  std::string text;
   for (int64_t i = first; step > 0 ? i < last : i > last;) {
-    out.push_back(items[static_cast<size_t>(i)]);
+    const auto at = static_cast<size_t>(i);
+    if (value.is_string()) {
+      text += substring(*value.string(), starts, at);
+    } else {
+      items.push_back((*value.items())[at]);
+    }
     if (__builtin_add_overflow(i, step, &i)) break;
   }
-  if (!value.is_string()) return Value::list(std::move(out), value.is_tuple());
-  std::string text;
-  for (const Value& character : out) text += *character.string();
-  return text;
+  return value.is_string() ? Value(std::move(text)) : Value::list(std::move(items), value.is_tuple());
 }
 
 }  // namespace incontext::text

@@ -12,6 +12,8 @@ namespace {
 // Deeper values are no conversation, and would overflow the stack of whatever walks them.
 constexpr size_t kMaxValueDepth = 100;
 
+constexpr size_t kMaxIteratedText = 1'000'000;
+
 template <class Entries>
 const Value* find_entry(const Entries& entries, std::string_view key) {
   for (const auto& [name, value] : entries) {
@@ -367,6 +369,8 @@ std::vector<Value> iterate(const Value& value) {
   std::vector<Value> out;
   if (value.is_undefined()) return out;
   if (const std::string* text = value.string()) {
+    // A value for each character takes a hundred times the memory of the text.
+    template_check(text->size() <= kMaxIteratedText, "a text of {} bytes is too long to go through", text->size());
     for (size_t i = 0; i < text->size();) {
       const size_t size = code_point_at(*text, i).size;
       out.emplace_back(text->substr(i, size));
