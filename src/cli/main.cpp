@@ -26,20 +26,24 @@ std::string quote(const std::string& argument) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app{"Train, evaluate and report models that learn in context."};
+  CLI::App app{"Train, evaluate and report models that learn in context; run language models."};
   app.set_version_flag("--version", incontext::base::version());
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
   app.footer(
       "Example:\n  incontext train experiments/demo/transformer.yaml --out runs/transformer\n"
       "  incontext eval runs/transformer\n"
-      "  incontext report runs/transformer --out report.html");
+      "  incontext report runs/transformer --out report.html\n"
+      "  incontext generate models/Llama-3.2-1B --prompt 'Once upon a time'");
   incontext::cli::Invocation invocation;
   invocation.command_line = "incontext";
   for (int i = 1; i < argc; ++i) invocation.command_line += " " + quote(argv[i]);
   incontext::cli::add_train_command(app, invocation);
   incontext::cli::add_eval_command(app, invocation);
   incontext::cli::add_report_command(app, invocation);
+  incontext::cli::add_generate_command(app, invocation);
+  incontext::cli::add_chat_command(app, invocation);
+  incontext::cli::add_tokenize_command(app, invocation);
   incontext::cli::add_bench_command(app, invocation);
   try {
     app.parse(argc, argv);

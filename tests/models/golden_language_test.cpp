@@ -30,7 +30,7 @@ struct Golden {
   }
 };
 
-struct Run {
+struct Pass {
   std::vector<Tensor> borders;
   Tensor logits;
 };
@@ -46,8 +46,8 @@ class GoldenLanguage : public ::testing::TestWithParam<std::tuple<std::string, b
     return state;
   }
 
-  Run run(cache::SequenceState& state, const std::vector<int64_t>& tokens) const {
-    Run result;
+  Pass run(cache::SequenceState& state, const std::vector<int64_t>& tokens) const {
+    Pass result;
     Step step;
     step.sequences = {{&state, static_cast<int64_t>(tokens.size())}};
     step.at_border = [&](int64_t, Tensor& hidden) { result.borders.push_back(hidden.clone()); };
@@ -62,7 +62,7 @@ constexpr testing::Tolerance kTolerance{.absolute = 2e-4, .relative = 2e-4};
 
 TEST_P(GoldenLanguage, HiddenStatesAndLogits) {
   cache::SequenceState state = new_state();
-  const Run whole = run(state, golden.prompt);
+  const Pass whole = run(state, golden.prompt);
   const int64_t layers = model.config().options.layers;
   ASSERT_EQ(static_cast<int64_t>(whole.borders.size()), layers + 1);
   for (int64_t layer = 0; layer < layers; ++layer) {

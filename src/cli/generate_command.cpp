@@ -1,0 +1,114 @@
+#include <unistd.h>
+
+#include <chrono>
+#include <iostream>
+
+#include "base/file.h"
+#include "base/progress.h"
+#include "base/text.h"
+#include "cli/commands.h"
+#include "cli/continuation.h"
+#include "cli/generation_flags.h"
+
+namespace incontext::cli {
+namespace {
+
+struct GenerateArguments {
+  GenerationFlags generation;
+  std::string prompt, file;
+  bool chat = false;
+  bool json = false;
+  bool quiet = false;
+};
+
+std::string read_prompt(const GenerateArguments& arguments) {
+  base::check(arguments.prompt.empty() || arguments.file.empty(), "generate: expected --prompt or --file, got both");
+  if (arguments.file == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
+  if (!arguments.file.empty()) return base::read_file(arguments.file);
+  return arguments.prompt;
+}
+
+std::vector<int64_t> encode(const GenerateArguments& arguments, const decode::OpenedModel& opened) {
+  const std::string prompt = read_prompt(arguments);
+  if (arguments.chat) return opened.encode_chat(base::Json::array({{{"role", "user"}, {"content", prompt}}}), nullptr);
+  std::vector<int64_t> tokens = opened.tokenizer->encode(prompt);
+  base::check(!tokens.empty(), "generate: the prompt holds no token; expected --prompt TEXT or --file FILE");
+  return tokens;
+}
+
+void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
+  const auto start = std::chrono::steady_clock::now();
+  const GenerationFlags& flags = arguments.generation;
+  flags.compute.start();
+  const bool quiet = arguments.quiet || arguments.json;
+  const decode::OpenedModel opened = decode::open_model(flags.folder(quiet), flags.compute.operations());
+  const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  for (const std::string& name : opened.model->unread()) {
+    if (!quiet) std::cerr << "note: the model's tensor '" << base::printable(name) << "' is not used\n";
+  }
+  decode::GenerationRequest request = flags.request(opened);
+  request.prompt = encode(arguments, opened);
+  const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
+  // The context may have less room than was asked for at most.
+  request.max_tokens = std::max<int64_t>(0, std::min(request.max_tokens, opened.model->config().context - prompt_tokens));
+  decode::EngineOptions options;
+  options.sampled_tokens = opened.sampled_tokens();
+  options.prefix_memory = 0;
+  decode::Engine engine(*opened.model, options);
+
+  base::StopRequest interrupt;
+  ContinuationEvents events;
+  std::unique_ptr<base::Progress> progress;
+  if (!quiet && prompt_tokens > options.prompt_part) {
+    progress = std::make_unique<base::Progress>("prompt", prompt_tokens, "tokens");
+    events.on_prompt = [&](int64_t done) {
+      progress->update(done, "");
+      if (done == prompt_tokens) progress->finish();
+    };
+  }
+  if (!arguments.json) {
+    const bool terminal = ::isatty(STDOUT_FILENO) == 1;
+    events.on_text = [terminal](const std::string& text) { std::cout << (terminal ? for_terminal(text) : text) << std::flush; };
+  }
+  const Continuation result = run_continuation(engine, opened, std::move(request), flags.stop, events, interrupt);
+  if (arguments.json) {
+    const base::Json json = {{"text", result.text},
+                             {"tokens", result.tokens},
+                             {"finish_reason", result.finish_reason},
+                             {"prompt_tokens", prompt_tokens},
+                             {"seconds",
+                              {{"load", load_seconds},
+                               {"prefill", result.prefill_seconds},
+                               {"decode", result.decode_seconds}}},
+                             {"cache_bytes", result.cache_bytes},
+                             {"cache", flags.cache}};
+    std::cout << json.dump() << "\n";
+  } else {
+    std::cout << "\n";
+    if (!quiet) {
+      const auto generated = static_cast<double>(result.tokens.size());
+      std::cerr << fmt::format("{} prompt tokens in {:.2f} s, {} tokens in {:.2f} s ({:.1f} per second), cache {}\n",
+                               prompt_tokens, result.prefill_seconds, result.tokens.size(), result.decode_seconds,
+                               generated / std::max(result.decode_seconds, 1e-9),
+                               base::format_bytes(static_cast<double>(result.cache_bytes)));
+    }
+  }
+  if (interrupt.requested()) invocation.exit_status = interrupt.exit_status();
+}
+
+}  // namespace
+
+void add_generate_command(CLI::App& app, Invocation& invocation) {
+  auto arguments = std::make_shared<GenerateArguments>();
+  CLI::App* command = app.add_subcommand("generate", "Continue a text with a language model");
+  arguments->generation.add_to(*command);
+  command->add_option("--prompt,-p", arguments->prompt, "the text to continue")->type_name("TEXT");
+  command->add_option("--file,-f", arguments->file, "read the text from a file; -: from standard input");
+  command->add_flag("--chat", arguments->chat, "the text is a message; render it with the model's chat template");
+  command->add_flag("--json", arguments->json, "print one JSON object");
+  command->add_flag("--quiet", arguments->quiet, "no progress, no figures");
+  command->footer("Example:\n  incontext generate models/Llama-3.2-1B --prompt 'Once upon a time' --max-tokens 64");
+  command->callback([arguments, &invocation] { run_generate(*arguments, invocation); });
+}
+
+}  // namespace incontext::cli

@@ -1,0 +1,58 @@
+#include "cli/generation_flags.h"
+
+#include "hub/model_place.h"
+
+namespace incontext::cli {
+
+void GenerationFlags::add_to(CLI::App& command) {
+  command.add_option("model", model, "folder of a model, or org/name in the cache of Hugging Face downloads")
+      ->required()
+      ->type_name("MODEL");
+  command.add_option("--max-tokens,-n", max_tokens, "tokens to generate at most")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command.add_option("--temperature", temperature, "divides the logits; 0 takes the likeliest token")
+      ->check(CLI::Range(0.0, 100.0));
+  command.add_option("--top-k", top_k, "only the k likeliest tokens; 0: all")->check(CLI::NonNegativeNumber);
+  command.add_option("--top-p", top_p, "only the likeliest tokens that reach this probability together")
+      ->check(CLI::Range(0.0, 1.0));
+  command.add_option("--min-p", min_p, "only tokens with this part of the likeliest one's probability")
+      ->check(CLI::Range(0.0, 1.0));
+  command.add_option("--repetition-penalty", repetition_penalty, "weakens tokens that were seen")
+      ->check(CLI::PositiveNumber);
+  command.add_option("--presence-penalty", presence_penalty, "subtracted from logits of generated tokens");
+  command.add_option("--frequency-penalty", frequency_penalty, "the same for every time");
+  command.add_option("--seed", seed, "of the draws");
+  command.add_option("--stop", stop, "text that ends the continuation; may be given again")->type_name("TEXT");
+  command.add_flag("--ignore-eos", ignore_eos, "go on past the token that ends a text");
+  command.add_option("--cache", cache, "cache policy: full, full:f16 or full:f32")->capture_default_str();
+  command.add_flag("--download", download, "fetch the model from the Hugging Face hub if it is not in the cache");
+  compute.add_to(command);
+}
+
+std::filesystem::path GenerationFlags::folder(bool quiet) const {
+  hub::FindOptions options;
+  options.download = download;
+  options.transfer.quiet = quiet;
+  return hub::find_model(model, options);
+}
+
+decode::GenerationRequest GenerationFlags::request(const decode::OpenedModel& opened) const {
+  decode::GenerationRequest request;
+  request.max_tokens = max_tokens;
+  request.sampling = opened.defaults.sampling;
+  decode::SamplingOptions& sampling = request.sampling;
+  sampling.temperature = temperature.value_or(sampling.temperature);
+  sampling.top_k = top_k.value_or(sampling.top_k);
+  sampling.top_p = top_p.value_or(sampling.top_p);
+  sampling.min_p = min_p.value_or(sampling.min_p);
+  sampling.repetition_penalty = repetition_penalty.value_or(sampling.repetition_penalty);
+  sampling.presence_penalty = presence_penalty.value_or(sampling.presence_penalty);
+  sampling.frequency_penalty = frequency_penalty.value_or(sampling.frequency_penalty);
+  sampling.seed = seed.value_or(sampling.seed);
+  if (!ignore_eos) request.stop_ids = opened.defaults.stop_ids;
+  request.policy = cache::parse_policy(cache);
+  return request;
+}
+
+}  // namespace incontext::cli

@@ -1,0 +1,22 @@
+#include "decode/text_stream.h"
+
+namespace incontext::decode {
+
+TextStream::TextStream(std::shared_ptr<const text::Tokenizer> tokenizer, std::vector<std::string> stop_strings,
+                       bool skip_special_tokens)
+    : decoder_(std::move(tokenizer), skip_special_tokens), stops_(std::move(stop_strings)) {}
+
+std::string TextStream::push(int64_t token) {
+  std::string shown = stops_.add(decoder_.push(token));
+  text_ += shown;
+  return shown;
+}
+
+std::string TextStream::finish() {
+  std::string shown = stops_.add(decoder_.finish());
+  if (!stops_.stopped()) shown += stops_.finish();
+  text_ += shown;
+  return shown;
+}
+
+}  // namespace incontext::decode
