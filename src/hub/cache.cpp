@@ -27,11 +27,6 @@ std::string folder_name(const std::string& repository) {
   return name;
 }
 
-bool is_there(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
-}
-
 std::vector<std::string> entries_of(const fs::path& folder) {
   std::vector<std::string> names;
   std::error_code error;
@@ -74,6 +69,11 @@ std::string missing_from(const fs::path& snapshot) {
 }
 
 }  // namespace
+
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
 
 ModelCache::ModelCache(const fs::path& cache, const std::string& repository)
     : folder_(cache / folder_name(repository)), locks_(cache / ".locks" / folder_name(repository)) {}

@@ -8,6 +8,9 @@
 
 namespace incontext::hub {
 
+/// Whether something is at a path, links followed; false also where nobody may look.
+bool is_there(const std::filesystem::path& path);
+
 /// The folder of one model in a cache of the Hugging Face tools, shared with them:
 ///
 ///   <cache>/models--org--name/refs/<revision>            the commit that a branch or tag named when last asked

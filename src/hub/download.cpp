@@ -61,7 +61,7 @@ class Download {
     const std::vector<HubFile> files = selection(listing);
     announce(listing.commit, files);
     for (const HubFile& file : files) {
-      if (is_there(listing.commit, file)) continue;
+      if (is_linked(listing.commit, file)) continue;
       report_.file(file.name);
       const RemoteBlob blob = describe(listing.commit, file);
       fetch_blob(client_, cache_, blob,
@@ -82,8 +82,8 @@ class Download {
     fail_refused(answer, name_, environment_, !token_.empty());
   }
 
-  bool is_there(const std::string& commit, const HubFile& file) const {
-    return fs::exists(cache_.snapshot(commit) / file.name);
+  bool is_linked(const std::string& commit, const HubFile& file) const {
+    return is_there(cache_.snapshot(commit) / file.name);
   }
 
   std::vector<HubFile> selection(const Listing& listing) const {
@@ -103,9 +103,9 @@ class Download {
   void announce(const std::string& commit, const std::vector<HubFile>& files) {
     uint64_t total = 0, needed = 0;
     for (const HubFile& file : files) {
-      if (is_there(commit, file) || !file.size) continue;
+      if (is_linked(commit, file) || !file.size) continue;
       total += *file.size;
-      if (file.etag.empty() || fs::exists(cache_.blob(file.etag))) continue;
+      if (file.etag.empty() || is_there(cache_.blob(file.etag))) continue;
       needed += *file.size - std::min(*file.size, bytes_there(cache_.incomplete(file.etag)));
     }
     base::make_directories(cache_.folder());

@@ -108,7 +108,8 @@ Environment read_environment() {
 std::string read_token(const Environment& environment) {
   std::string token = environment.token;
   std::string source = "HF_TOKEN";
-  if (token.empty() && !environment.token_file.empty() && fs::exists(environment.token_file)) {
+  std::error_code ignored;
+  if (token.empty() && !environment.token_file.empty() && fs::is_regular_file(environment.token_file, ignored)) {
     token = base::trim(base::read_file(environment.token_file));
     source = environment.token_file.string();
   }

@@ -22,7 +22,7 @@ class PartialBlob {
  public:
   PartialBlob(const fs::path& path, const RemoteBlob& blob, TransferReport& report)
       : path_(path), blob_(blob), report_(report), digest_(blob.etag, blob.size) {
-    if (bytes_there(path_) > blob_.size) fs::remove(path_);
+    if (bytes_there(path_) > blob_.size) base::truncate_file(path_, 0);
     file_.emplace(path_);
     resumed_ = size() > 0;
     if (resumed_) add_what_is_there();
@@ -60,7 +60,8 @@ class PartialBlob {
   void remove() {
     report_.lost(size());
     file_.reset();
-    fs::remove(path_);
+    std::error_code ignored;
+    fs::remove(path_, ignored);
   }
 
  private:
@@ -158,7 +159,7 @@ void fetch_blob(HttpClient& client, const ModelCache& cache, const RemoteBlob& b
       cache.lock(blob.etag), [&] { report.note(blob.where + ": another process is fetching it; waiting"); },
       [&] { check_not_stopped(settings.stop_requested); });
   // Asked under the lock: the process that held it may have brought the blob.
-  if (fs::exists(whole)) {
+  if (is_there(whole)) {
     report.was_there(blob.size);
     return;
   }

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <cstdlib>
 #include <thread>
 
 #include "base/file.h"
@@ -65,6 +67,7 @@ TEST_F(DownloadTest, RevisionsWithSlashesAreOneName) {
   hub_.revisions["refs/pr/1"] = hub_.commit;
   download("refs/pr/1");
   EXPECT_EQ(base::read_file(model() / "refs/refs/pr/1"), hub_.commit);
+  EXPECT_EQ(hub_.requests()[0].target, "/api/models/org/tiny/revision/refs%2Fpr%2F1?blobs=true");
   download(hub_.commit);
   EXPECT_FALSE(fs::exists(model() / "refs" / hub_.commit));
 }
@@ -80,6 +83,55 @@ TEST_F(DownloadTest, TheTokenGoesToTheHubAndNowhereElse) {
     EXPECT_EQ(request.authorization, request.storage ? "" : "Bearer hf_secret") << request.path;
   }
   EXPECT_EQ(stored, 1);
+}
+
+TEST_F(DownloadTest, RenamedModelsAreFollowedWithTheToken) {
+  hub_.token = "hf_secret";
+  DownloadOptions options = hub_.options(cache_.path());
+  options.environment.token = "hf_secret";
+  const fs::path snapshot = download_model({.repository = "org/old"}, options);
+  EXPECT_EQ(snapshot.parent_path().parent_path().filename(), "models--org--old");
+  EXPECT_EQ(base::read_file(snapshot / "model.safetensors"), hub_.files["model.safetensors"].content);
+  EXPECT_CONTAINS(error_of([&] { download_model({.repository = "org/loop"}, options); }), "more than 10 redirects");
+}
+
+TEST_F(DownloadTest, ListsWhatTheHubHas) {
+  const Listing listing = list_files({.repository = "org/tiny"}, hub_.options(cache_.path()));
+  EXPECT_EQ(listing.commit, hub_.commit);
+  ASSERT_EQ(listing.files.size(), hub_.files.size());
+  for (const HubFile& file : listing.files) {
+    EXPECT_EQ(file.size, hub_.files.at(file.name).content.size()) << file.name;
+    EXPECT_EQ(file.etag, hub_.etag_of(file.name)) << file.name;
+  }
+  EXPECT_TRUE(fs::is_empty(cache_.path()));
+}
+
+TEST_F(DownloadTest, ProxiesAreThoseOfTheUsualVariables) {
+  ::setenv("http_proxy", hub_.storage().c_str(), 1);
+  ::unsetenv("no_proxy");
+  EXPECT_CONTAINS(error_of([&] { download(); }), "answered 404");
+  ::unsetenv("http_proxy");
+  ASSERT_EQ(hub_.requests().size(), 1U);
+  EXPECT_TRUE(hub_.requests()[0].storage);
+}
+
+TEST_F(DownloadTest, TellsHowItGoesUnlessTold) {
+  const auto told = [&](bool quiet, bool bars) {
+    fs::remove_all(model());
+    hub_.overloads = 1;
+    DownloadOptions options = hub_.options(cache_.path());
+    options.quiet = quiet;
+    options.environment.progress_bars = bars;
+    ::testing::internal::CaptureStderr();
+    download_model({.repository = "org/tiny"}, options);
+    return ::testing::internal::GetCapturedStderr();
+  };
+  EXPECT_CONTAINS(told(false, true), "the server answered 503; again in 0.0 s (2 of 3)");
+  EXPECT_CONTAINS(told(false, true), "Downloading org/tiny  100 %  1/1 MiB");
+  const std::string notes = told(false, false);
+  EXPECT_CONTAINS(notes, "again in");
+  EXPECT_EQ(notes.find("Downloading"), std::string::npos);
+  EXPECT_EQ(told(true, true), "");
 }
 
 TEST_F(DownloadTest, DamagedBytesAreRemoved) {
@@ -136,6 +188,11 @@ TEST_F(DownloadTest, AnOverloadedServerIsAskedAgain) {
   EXPECT_NO_THROW(download());
   hub_.overloads = 3;
   EXPECT_CONTAINS(error_of([&] { download(); }), "the server answered 503");
+  hub_.overloads = 1;
+  hub_.retry_after = "1";
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_NO_THROW(download());
+  EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::seconds(1));
 }
 
 TEST_F(DownloadTest, TwoDownloadsAtOnceFetchEveryBlobOnce) {

@@ -32,6 +32,10 @@ struct FakeHub::Servers {
     ::setenv("no_proxy", "127.0.0.1", 1);
     front.Get(R"(/api/models/org/tiny/revision/(.+))", [this](const auto& q, auto& a) { answer_listing(q, a); });
     front.Get(R"(/org/tiny/resolve/([0-9a-f]+)/(.+))", [this](const auto& q, auto& a) { answer_file(q, a); });
+    front.Get(R"((/api/models|)/org/old/(.+))", [](const auto& q, auto& a) {
+      a.set_redirect(q.matches[1].str() + "/org/tiny/" + q.matches[2].str(), 307);
+    });
+    front.Get(R"(/api/models/org/loop/.+)", [](const auto& q, auto& a) { a.set_redirect(q.path, 307); });
     front.set_pre_routing_handler([this](const auto& q, auto& a) { return before(false, q, a); });
     storage.Get(R"(/store/(.+))", [this](const auto& q, auto& a) { answer_storage(q, a); });
     storage.set_pre_routing_handler([this](const auto& q, auto& a) { return before(true, q, a); });
@@ -55,12 +59,14 @@ struct FakeHub::Servers {
     requests.push_back({.storage = at_storage,
                         .method = asked.method,
                         .path = asked.path,
+                        .target = asked.target,
                         .authorization = asked.get_header_value("Authorization"),
                         .range = asked.get_header_value("Range")});
     if (at_storage) return httplib::Server::HandlerResponse::Unhandled;
     if (hub_.overloads > 0) {
       --hub_.overloads;
       answer.status = 503;
+      if (!hub_.retry_after.empty()) answer.set_header("Retry-After", hub_.retry_after);
     } else if (hub_.refuse_status != 0) {
       answer.status = hub_.refuse_status;
       answer.set_header("X-Error-Code", hub_.refuse_code);
@@ -84,7 +90,9 @@ struct FakeHub::Servers {
     nlohmann::json document = {{"id", kModel}, {"sha", hub_.commit}, {"siblings", nlohmann::json::array()}};
     for (const auto& [name, file] : hub_.files) {
       nlohmann::json entry = {{"rfilename", name}, {"size", told_size(file)}, {"blobId", git_digest(file.content)}};
-      if (file.large) entry["lfs"] = {{"sha256", hub_.etag_of(name)}, {"size", told_size(file)}};
+      if (file.large) {
+        entry["lfs"] = {{"sha256", hub_.etag_of(name)}, {"size", told_size(file)}, {"pointerSize", 134}};
+      }
       document["siblings"].push_back(entry);
     }
     answer.set_content(hub_.listing.empty() ? document.dump() : hub_.listing, "application/json");
@@ -163,6 +171,8 @@ FakeHub::~FakeHub() = default;
 
 std::string FakeHub::endpoint() const { return fmt::format("http://127.0.0.1:{}", servers_->front_port); }
 
+std::string FakeHub::storage() const { return fmt::format("http://127.0.0.1:{}", servers_->storage_port); }
+
 std::vector<FakeRequest> FakeHub::requests() const {
   const std::lock_guard lock(servers_->mutex);
   return servers_->requests;
@@ -176,6 +186,7 @@ int FakeHub::gets(const std::string& end) const {
 
 std::string FakeHub::etag_of(const std::string& file) const {
   const FakeFile& found = files.at(file);
+  if (found.etag) return *found.etag;
   return found.large ? digest(::EVP_sha256(), found.content) : Servers::git_digest(found.content);
 }
 

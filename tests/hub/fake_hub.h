@@ -16,6 +16,7 @@ struct FakeFile {
   std::string content;
   bool large = false;                                // kept on the storage server, named by its SHA-256
   std::optional<std::string> sent = std::nullopt;    // bytes that come in place of the content
+  std::optional<std::string> etag = std::nullopt;    // in the place of its digest
   std::optional<uint64_t> told_size = std::nullopt;  // in the place of its size, in listing and headers
 };
 
@@ -23,12 +24,14 @@ struct FakeRequest {
   bool storage = false;  // which of the two servers
   std::string method;
   std::string path;
+  std::string target;  // path and query as they came, still encoded
   std::string authorization;
   std::string range;
 };
 
 /// Plays a model hub on two loopback ports: one answers about models and holds small files, one stores the large ones.
-/// It knows the model org/tiny. Fields may be changed while no request runs.
+/// It knows the model org/tiny, which was org/old before; org/loop redirects to itself. Fields may be changed while no
+/// request runs.
 class FakeHub {
  public:
   FakeHub();
@@ -37,6 +40,7 @@ class FakeHub {
   FakeHub& operator=(const FakeHub&) = delete;
 
   std::string endpoint() const;
+  std::string storage() const;
   /// What the servers were asked so far, in order.
   std::vector<FakeRequest> requests() const;
   /// How many GETs there were whose path ends like this.
@@ -53,6 +57,7 @@ class FakeHub {
   std::string refuse_code;      // and this X-Error-Code
   std::string refuse_message;   // and this X-Error-Message
   std::vector<size_t> drops;    // the next GETs of a large file end after so many bytes
+  std::string retry_after;      // the Retry-After of those answers, if not ""
   int overloads = 0;            // the next requests to the first server are answered 503
   bool ranges = true;           // whether the storage knows ranges
   int storage_delay_ms = 0;     // before each piece of a large file

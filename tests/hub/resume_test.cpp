@@ -90,6 +90,7 @@ TEST_F(ResumeTest, ADamagedPartIsFetchedAgain) {
 }
 
 TEST_F(ResumeTest, APartLongerThanTheFileIsDropped) {
+  hub_.files["model.safetensors"].etag = "no-digest";  // which would tell, too
   leave_incomplete(std::string(300'000, '?'));
   expect_whole(download());
   EXPECT_EQ(ranges(), Ranges{""});
