@@ -1,5 +1,6 @@
 #include "cli/generation_flags.h"
 
+#include "base/signals.h"
 #include "hub/model_place.h"
 
 namespace incontext::cli {
@@ -31,8 +32,10 @@ void GenerationFlags::add_to(CLI::App& command) {
 }
 
 std::filesystem::path GenerationFlags::folder(bool quiet) const {
+  const base::StopRequest interrupt;  // a part that was fetched stays, and is gone on with
   hub::FindOptions options;
   options.download = download;
+  options.transfer.stop_requested = [&] { return interrupt.requested(); };
   options.transfer.quiet = quiet;
   return hub::find_model(model, options);
 }

@@ -13,10 +13,10 @@ namespace {
 namespace fs = std::filesystem;
 
 const std::map<std::string, int>& layers() {
-  static const std::map<std::string, int> table = {{"base", 0},   {"kernels", 1}, {"text", 1},   {"report", 1},
-                                                   {"tensor", 2}, {"ops", 3},     {"tasks", 3},  {"cache", 4},
-                                                   {"models", 5}, {"train", 6},   {"decode", 6}, {"calibrate", 6},
-                                                   {"probe", 6},  {"eval", 7},    {"serve", 7},  {"cli", 8}};
+  static const std::map<std::string, int> table = {
+      {"base", 0},      {"kernels", 1}, {"text", 1},  {"report", 1}, {"hub", 1},   {"tensor", 2},
+      {"ops", 3},       {"tasks", 3},   {"cache", 4}, {"models", 5}, {"train", 6}, {"decode", 6},
+      {"calibrate", 6}, {"probe", 6},   {"eval", 7},  {"serve", 7},  {"cli", 8}};
   return table;
 }
 
