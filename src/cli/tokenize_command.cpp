@@ -1,6 +1,7 @@
 #include <iostream>
 #include <memory>
 
+#include "base/config_node.h"
 #include "base/file.h"
 #include "cli/commands.h"
 #include "hub/model_place.h"
@@ -53,7 +54,7 @@ void run_tokenize(const TokenizeArguments& arguments) {
     ids = tokenizer->encode(text, !arguments.no_special);
   }
   if (arguments.json) {
-    using Json = base::Json;
+    using base::Json;
     std::cout << Json{{"tokens", ids}, {"text", text}}.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
   } else if (arguments.decode) {
     std::cout << text << "\n";

@@ -1,4 +1,5 @@
 #include <iostream>
+#include <memory>
 
 #include "base/options.h"
 #include "cli/commands.h"
@@ -39,7 +40,8 @@ void print_result(const TrainArguments& arguments, const train::RunResult& resul
 
 void run_train(const TrainArguments& arguments, Invocation& invocation) {
   if (arguments.list_options) {
-    std::cout << base::options_help<train::RunOptions>();
+    const auto defaults = std::make_unique<train::RunOptions>();  // on the heap: GCC 12 sees it uninitialised elsewhere
+    std::cout << base::options_help(*defaults);
     return;
   }
   base::check(!arguments.config.empty(), "train: expected a CONFIG file (incontext train --help)");

@@ -1,0 +1,39 @@
+#include "text/sentencepiece_library.h"
+
+#include <dlfcn.h>
+
+#include <filesystem>
+#include <string>
+
+#include "base/error.h"
+
+namespace incontext::text {
+namespace {
+
+namespace fs = std::filesystem;
+
+const IncontextSentencePiece* load() {
+  const fs::path built = INCONTEXT_SENTENCEPIECE_MODULE;
+  std::error_code unknown;
+  const fs::path beside = fs::read_symlink("/proc/self/exe", unknown).parent_path() / built.filename();
+  const fs::path place = fs::exists(beside, unknown) ? beside : built;
+  int mode = RTLD_NOW | RTLD_LOCAL;
+#ifndef INCONTEXT_SANITIZED
+  mode |= RTLD_DEEPBIND;  // the sanitizers do not allow it
+#endif
+  void* module = ::dlopen(place.c_str(), mode);
+  base::check(module != nullptr, "tokenizer.model needs the module {}: {}", place.string(),
+              module == nullptr ? ::dlerror() : "");
+  void* symbol = ::dlsym(module, "incontext_sentencepiece");
+  base::check(symbol != nullptr, "{}: not a module of this program", place.string());
+  return reinterpret_cast<IncontextSentencePieceEntry>(symbol)();
+}
+
+}  // namespace
+
+const IncontextSentencePiece& sentencepiece_library() {
+  static const IncontextSentencePiece* table = load();
+  return *table;
+}
+
+}  // namespace incontext::text
