@@ -113,6 +113,7 @@ void run_bench_train(const BenchArguments& arguments) {
 void add_bench_command(CLI::App& app, Invocation&) {
   CLI::App* bench = app.add_subcommand("bench", "Measure speed beside a peer in the same run");
   bench->require_subcommand(1);
+  add_bench_decode_command(*bench);
   auto arguments = std::make_shared<BenchArguments>();
   CLI::App* command = bench->add_subcommand(
       "train", "Training steps per second of four models, beside a PyTorch program for the same models");

@@ -21,5 +21,7 @@ void add_generate_command(CLI::App& app, Invocation& invocation);
 void add_chat_command(CLI::App& app, Invocation& invocation);
 void add_tokenize_command(CLI::App& app, Invocation& invocation);
 void add_bench_command(CLI::App& app, Invocation& invocation);
+/// Below "bench".
+void add_bench_decode_command(CLI::App& bench);
 
 }  // namespace incontext::cli

@@ -1,0 +1,114 @@
+#include <iostream>
+#include <memory>
+
+#include "base/machine.h"
+#include "base/text.h"
+#include "cli/commands.h"
+#include "cli/shared_flags.h"
+#include "decode/benchmark.h"
+#include "hub/model_place.h"
+#include "kernels/bandwidth.h"
+#include "kernels/peak.h"
+
+namespace incontext::cli {
+namespace {
+
+struct BenchDecodeArguments {
+  std::string model;
+  std::vector<int64_t> depths = {0, 4096, 16384};
+  int64_t tokens = 24;
+  int64_t prefill = 2048;
+  std::string cache = "full";
+  bool json = false;
+  ComputeFlags compute;
+};
+
+double measure_bandwidth() {
+  constexpr int64_t kBytes = int64_t{1} << 30;
+  return kernels::measure_read_bandwidth(tensor::kernel_pool(), kBytes);
+}
+
+base::Json bench_prefill(const BenchDecodeArguments& arguments, const models::LanguageModel& model, int threads) {
+  const decode::PrefillSpeed speed =
+      decode::measure_prefill(model, cache::parse_policy(arguments.cache), arguments.prefill, /*repeats=*/3);
+  const double library = decode::measure_library_product(threads);
+  const double peak = kernels::measure_fma_peak(tensor::kernel_pool());
+  const double rate = speed.flops / speed.seconds;
+  return {{"tokens", speed.tokens},
+          {"tokens_per_second", static_cast<double>(speed.tokens) / speed.seconds},
+          {"gflops", rate / 1e9},
+          {"library_product_gflops", library / 1e9},
+          {"share_of_library_product", rate / library},
+          {"share_of_fp32_peak", rate / peak}};
+}
+
+void run_bench_decode(const BenchDecodeArguments& arguments) {
+  const tensor::Runtime runtime = arguments.compute.start();
+  const models::LanguageModel model(hub::find_model(arguments.model, {}), torch::kCPU, arguments.compute.operations());
+  base::Json results = base::Json::array();
+  if (!arguments.json) {
+    std::cout << fmt::format("{}; {} threads; cache {}\n", base::machine_description(), runtime.threads, arguments.cache)
+              << "   depth  tokens/s  MiB/token  GB/s read  of limit\n"
+              << std::flush;
+  }
+  double best_bandwidth = 0;
+  for (const int64_t depth : arguments.depths) {
+    // The limit is what memory gives around the measurement: the better of before and after.
+    const double before = measure_bandwidth();
+    const decode::DecodeSpeed speed =
+        decode::measure_decode(model, cache::parse_policy(arguments.cache), depth, arguments.tokens);
+    const double bandwidth = std::max(before, measure_bandwidth());
+    best_bandwidth = std::max(best_bandwidth, bandwidth);
+    const double share = speed.tokens_per_second * static_cast<double>(speed.bytes_per_token) / bandwidth;
+    results.push_back({{"depth", depth},
+                       {"tokens_per_second", speed.tokens_per_second},
+                       {"bytes_per_token", speed.bytes_per_token},
+                       {"read_bandwidth", bandwidth},
+                       {"share_of_limit", share}});
+    if (arguments.json) continue;
+    std::cout << fmt::format("{:>8}  {:>8.2f}  {:>9.1f}  {:>9.2f}  {:>6.0f} %\n", depth, speed.tokens_per_second,
+                             static_cast<double>(speed.bytes_per_token) / 0x1p20, bandwidth / 1e9, 100 * share)
+              << std::flush;
+  }
+  base::Json json = {{"machine", base::machine_description()},
+                     {"threads", runtime.threads},
+                     {"cache", arguments.cache},
+                     {"read_bandwidth", best_bandwidth},
+                     {"results", results}};
+  if (arguments.prefill > 0) {
+    json["prefill"] = bench_prefill(arguments, model, runtime.threads);
+    const base::Json& prefill = json["prefill"];
+    if (!arguments.json) {
+      std::cout << fmt::format(
+          "prompt of {} tokens: {:.1f} tokens/s, {:.1f} GFLOP/s, {:.0f} % of libtorch's own fp32 product in this run\n",
+          arguments.prefill, prefill["tokens_per_second"].get<double>(), prefill["gflops"].get<double>(),
+          100 * prefill["share_of_library_product"].get<double>());
+    }
+  }
+  json["peak_memory_bytes"] = base::peak_memory_bytes();
+  json["weight_bytes"] = model.file_bytes();
+  if (arguments.json) std::cout << json.dump() << "\n";
+}
+
+}  // namespace
+
+void add_bench_decode_command(CLI::App& bench) {
+  auto arguments = std::make_shared<BenchDecodeArguments>();
+  CLI::App* command = bench.add_subcommand(
+      "decode", "Tokens per second of a language model, as a share of what the memory's bandwidth allows");
+  command->add_option("model", arguments->model, "folder of a model, or org/name")->required()->type_name("MODEL");
+  command->add_option("--depth", arguments->depths, "tokens in the cache")->delimiter(',')->check(CLI::NonNegativeNumber);
+  command->add_option("--tokens", arguments->tokens, "tokens to time at each depth")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--prefill", arguments->prefill, "length of the prompt to time; 0: none")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--cache", arguments->cache, "cache policy")->capture_default_str();
+  command->add_flag("--json", arguments->json, "print one JSON object");
+  arguments->compute.add_to(*command);
+  command->footer("Example:\n  incontext bench decode models/Llama-3.2-1B --depth 0,4096,16384");
+  command->callback([arguments] { run_bench_decode(*arguments); });
+}
+
+}  // namespace incontext::cli

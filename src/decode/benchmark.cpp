@@ -1,0 +1,108 @@
+#include "decode/benchmark.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/random.h"
+
+namespace incontext::decode {
+namespace {
+
+using torch::Tensor;
+
+double seconds_of(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+cache::SequenceState filled(const models::LanguageModel& model, const cache::CachePolicy& policy, int64_t depth,
+                            int64_t room) {
+  const cache::CacheShape shape = model.cache_shape(depth + room);
+  cache::SequenceState state;
+  state.cache = cache::make_cache(policy, shape);
+  constexpr int64_t kRows = 256;
+  const int64_t width = shape.kv_heads * shape.head_dim;
+  std::vector<float> rows(static_cast<size_t>(kRows * width));
+  base::RandomStream stream(0, "benchmark cache", 0);
+  stream.fill_normal(rows);
+  for (int64_t layer = 0; layer < shape.layers; ++layer) {
+    for (int64_t first = 0; first < depth; first += kRows) {
+      const cache::Rows same{rows.data(), width};
+      state.cache->append(layer, same, same, std::min(kRows, depth - first));
+    }
+  }
+  return state;
+}
+
+int64_t token_at(const models::LanguageModel& model, int64_t index) {
+  return index * 7919 % model.config().options.vocabulary;
+}
+
+}  // namespace
+
+DecodeSpeed measure_decode(const models::LanguageModel& model, const cache::CachePolicy& policy, int64_t depth,
+                           int64_t tokens) {
+  constexpr int64_t kWarmUp = 2;
+  cache::SequenceState state = filled(model, policy, depth, tokens + kWarmUp);
+  const int64_t cache_bytes = state.cache->bytes();
+  models::Step step;
+  step.sequences = {{&state, 1}};
+  std::vector<double> seconds;
+  for (int64_t index = 0; index < tokens + kWarmUp; ++index) {
+    const double taken = seconds_of([&] { model.logits({token_at(model, index)}, step, {0}); });
+    if (index >= kWarmUp) seconds.push_back(taken);
+  }
+  return {.depth = depth,
+          .tokens_per_second = 1 / median(seconds),
+          .bytes_per_token = model.bytes_per_token() + cache_bytes};
+}
+
+PrefillSpeed measure_prefill(const models::LanguageModel& model, const cache::CachePolicy& policy, int64_t tokens,
+                             int64_t repeats) {
+  constexpr int64_t kPart = 512;
+  const models::DecoderOptions& options = model.config().options;
+  std::vector<double> seconds;
+  for (int64_t repeat = 0; repeat < repeats; ++repeat) {
+    cache::SequenceState state;
+    state.cache = cache::make_cache(policy, model.cache_shape(tokens));
+    seconds.push_back(seconds_of([&] {
+      for (int64_t first = 0; first < tokens; first += kPart) {
+        const int64_t count = std::min(kPart, tokens - first);
+        std::vector<int64_t> part;
+        for (int64_t i = 0; i < count; ++i) part.push_back(token_at(model, first + i));
+        models::Step step;
+        step.sequences = {{&state, count}};
+        model.logits(part, step, {count - 1});
+      }
+    }));
+  }
+  double weights = 0;
+  for (const models::NamedTensor& parameter : model.decoder().parameters()) {
+    const bool in_layer = parameter.name.starts_with("layers.") && parameter.tensor.dim() == 2;
+    if (in_layer) weights += static_cast<double>(parameter.tensor.numel());
+  }
+  const auto count = static_cast<double>(tokens);
+  const double scores = 2 * count * count * static_cast<double>(options.layers * options.heads) *
+                        static_cast<double>(options.resolved_head_dim());  // causal: half of 4
+  return {.tokens = tokens, .seconds = median(seconds), .flops = 2 * weights * count + scores};
+}
+
+double measure_library_product(int threads) {
+  constexpr int64_t kSize = 1536;
+  const int before = torch::get_num_threads();
+  torch::set_num_threads(threads);
+  const Tensor a = torch::rand({kSize, kSize});
+  const Tensor b = torch::rand({kSize, kSize});
+  std::vector<double> seconds;
+  for (int repeat = 0; repeat < 7; ++repeat) seconds.push_back(seconds_of([&] { torch::mm(a, b); }));
+  torch::set_num_threads(before);
+  return 2.0 * kSize * kSize * kSize / median(seconds);
+}
+
+}  // namespace incontext::decode

@@ -1,0 +1,147 @@
+#include "cache/full_cache.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <cmath>
+
+#include "base/file.h"
+#include "base/random.h"
+#include "support/errors.h"
+#include "support/temporary_directory.h"
+
+namespace incontext::cache {
+namespace {
+
+using kernels::Storage;
+using testing::error_of;
+
+constexpr CacheShape kShape{.layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 8, .capacity = 700};
+constexpr int64_t kKeyWidth = kShape.kv_heads * kShape.head_dim;
+constexpr int64_t kQueryWidth = kShape.heads * kShape.head_dim;
+
+std::vector<float> random_rows(int64_t count, int64_t width, uint64_t index) {
+  std::vector<float> rows(static_cast<size_t>(count * width));
+  base::RandomStream(1, "test rows", index).fill_normal(rows);
+  return rows;
+}
+
+// Appends tokens [first, first + count) of one fixed sequence to every layer.
+void append(KvCache& cache, int64_t first, int64_t count) {
+  static const std::vector<float> keys = random_rows(kShape.capacity, kKeyWidth, 0);
+  static const std::vector<float> values = random_rows(kShape.capacity, kKeyWidth, 1);
+  for (int64_t layer = 0; layer < kShape.layers; ++layer) {
+    cache.append(layer, {keys.data() + first * kKeyWidth, kKeyWidth}, {values.data() + first * kKeyWidth, kKeyWidth},
+                 count);
+  }
+}
+
+std::vector<float> attend_last(const KvCache& cache, int64_t count) {
+  static const std::vector<float> queries = random_rows(64, kQueryWidth, 2);
+  std::vector<float> out(static_cast<size_t>(count * kQueryWidth), -1);
+  cache.attend(1, {queries.data(), kQueryWidth}, count, {.scale = 0.3F}, out.data(), kQueryWidth);
+  return out;
+}
+
+// Pages that the kernel really holds for a region.
+int64_t pages_in_memory(const FullCache& cache) {
+  const auto rows = cache.plain_rows(0);
+  const auto size = static_cast<size_t>(FullCache::full_bytes(cache.shape(), cache.storage()));
+  std::vector<unsigned char> present(size / base::Reservation::page_size());
+  EXPECT_EQ(::mincore(const_cast<void*>(rows->keys[0]), size, present.data()), 0);
+  int64_t pages = 0;
+  for (const unsigned char each : present) pages += each & 1;
+  return pages;
+}
+
+TEST(FullCache, CountsTheBytesThatTheKernelHolds) {
+  FullCache cache(kShape, Storage::bf16);
+  EXPECT_EQ(cache.bytes(), 0);
+  for (const int64_t count : {1, 200, 300, 199}) {
+    append(cache, cache.length(), count);
+    EXPECT_EQ(cache.bytes(), pages_in_memory(cache) * static_cast<int64_t>(base::Reservation::page_size()))
+        << cache.length();
+  }
+  EXPECT_EQ(cache.length(), 700);
+  EXPECT_EQ(cache.bytes(), FullCache::full_bytes(kShape, Storage::bf16));
+  cache.truncate(10);
+  EXPECT_EQ(cache.bytes(), 2 * 2 * 2 * 4096);
+  EXPECT_EQ(cache.bytes(), pages_in_memory(cache) * static_cast<int64_t>(base::Reservation::page_size()));
+}
+
+TEST(FullCache, RefusesMoreThanItsCapacity) {
+  FullCache cache(kShape, Storage::bf16);
+  append(cache, 0, 690);
+  EXPECT_CONTAINS(error_of([&] { append(cache, 0, 11); }), "room for 700 tokens; it holds 690, and 11 more came");
+}
+
+TEST(FullCache, TruncatingAndGoingOnIsAsIfTheRestHadNeverCome) {
+  FullCache straight(kShape, Storage::f16), back(kShape, Storage::f16);
+  append(straight, 0, 300);
+  append(back, 0, 290);
+  append(back, 400, 50);
+  back.truncate(290);
+  append(back, 290, 10);
+  EXPECT_EQ(attend_last(straight, 5), attend_last(back, 5));
+}
+
+TEST(FullCache, CopiesOfAPrefixAreCachesOfTheirOwn) {
+  FullCache cache(kShape, Storage::bf16);
+  append(cache, 0, 400);
+  const auto copy = cache.copy_prefix(300, 500);
+  EXPECT_EQ(copy->length(), 300);
+  EXPECT_EQ(copy->shape().capacity, 500);
+  cache.truncate(300);
+  EXPECT_EQ(attend_last(*copy, 3), attend_last(cache, 3));
+  append(*copy, 0, 200);
+  EXPECT_EQ(cache.length(), 300);
+  EXPECT_CONTAINS(error_of([&] { cache.copy_prefix(301, 500); }), "copy_prefix");
+}
+
+TEST(FullCache, StorageRoundsAsMuchAsItMay) {
+  FullCache exact(kShape, Storage::f32), half(kShape, Storage::f16), brain(kShape, Storage::bf16);
+  for (FullCache* cache : {&exact, &half, &brain}) append(*cache, 0, 600);
+  const auto distance = [&](const FullCache& cache) {
+    const std::vector<float> a = attend_last(exact, 8), b = attend_last(cache, 8);
+    double largest = 0;
+    for (size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::abs(static_cast<double>(a[i]) - b[i]));
+    return largest;
+  };
+  EXPECT_GT(distance(half), 1e-6);
+  EXPECT_LT(distance(half), 1e-3);
+  EXPECT_GT(distance(brain), 1e-5);
+  EXPECT_LT(distance(brain), 1e-2);
+}
+
+TEST(FullCache, ComesBackFromAFileBitForBit) {
+  const testing::TemporaryDirectory place;
+  FullCache cache(kShape, Storage::bf16), other(kShape, Storage::bf16);
+  append(cache, 0, 333);
+  cache.save(place / "cache", "model-1");
+  append(other, 100, 50);
+  other.load(place / "cache", "model-1");
+  EXPECT_EQ(other.length(), 333);
+  EXPECT_EQ(attend_last(other, 7), attend_last(cache, 7));
+}
+
+TEST(FullCache, RefusesFilesOfOthers) {
+  const testing::TemporaryDirectory place;
+  FullCache cache(kShape, Storage::bf16);
+  append(cache, 0, 3);
+  cache.save(place / "cache", "model-1");
+  EXPECT_CONTAINS(error_of([&] { cache.load(place / "cache", "model-2"); }),
+                  "expected fingerprint 'model-2', got 'model-1'");
+  FullCache half(kShape, Storage::f16);
+  EXPECT_CONTAINS(error_of([&] { half.load(place / "cache", "model-1"); }), "expected policy 'full:f16', got 'full'");
+  CacheShape small = kShape;
+  small.capacity = 2;
+  FullCache narrow(small, Storage::bf16);
+  EXPECT_CONTAINS(error_of([&] { narrow.load(place / "cache", "model-1"); }), "at most 2");
+  EXPECT_EQ(narrow.length(), 0);
+  std::filesystem::resize_file(place / "cache", 100);
+  EXPECT_NE(error_of([&] { cache.load(place / "cache", "model-1"); }), "no error");
+  EXPECT_EQ(cache.length(), 3) << "a load that fails leaves what was held";
+}
+
+}  // namespace
+}  // namespace incontext::cache

@@ -1,0 +1,94 @@
+// Language models from the command line.
+
+#include "cli/program.h"
+
+namespace incontext::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using base::Json;
+
+// A real trained model, where the machine has it.
+fs::path stories() {
+  const char* shared = std::getenv("INCONTEXT_SHARED");
+  return fs::path(shared != nullptr ? shared : std::string(INCONTEXT_SOURCE_DIR) + "/../shared") / "models/stories260K";
+}
+
+class Stories : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!fs::exists(stories())) GTEST_SKIP() << stories().string() << " is not here";
+  }
+  Json generate(std::vector<std::string> arguments) const {
+    std::vector<std::string> all = {"generate", stories().string(), "--json"};
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    const CommandResult result = incontext_with(all);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return Json::parse(result.out);
+  }
+};
+
+TEST_F(Stories, AreToldTheSameWayEveryTime) {
+  const Json first = generate({"--prompt", "Once upon a time", "--max-tokens", "80"});
+  EXPECT_EQ(first["text"].get<std::string>().find(", there was a little girl named Lily."), 0U) << first.dump();
+  EXPECT_EQ(first["tokens"].size(), 80U);
+  EXPECT_EQ(first["finish_reason"], "length");
+  EXPECT_GT(first["cache_bytes"].get<int64_t>(), 0);
+  EXPECT_GT(first["seconds"]["decode"].get<double>(), 0);
+  for (const char* threads : {"1", "2", "3"}) {
+    EXPECT_EQ(generate({"--prompt", "Once upon a time", "--max-tokens", "80", "--threads", threads})["tokens"],
+              first["tokens"]);
+  }
+}
+
+TEST_F(Stories, FollowSeedTemperatureAndStops) {
+  const std::vector<std::string> sampled = {"--prompt", "The dog", "--temperature", "1", "--max-tokens", "40", "--seed"};
+  const auto with_seed = [&](const char* seed) {
+    std::vector<std::string> arguments = sampled;
+    arguments.emplace_back(seed);
+    return generate(arguments)["text"].get<std::string>();
+  };
+  EXPECT_EQ(with_seed("1"), with_seed("1"));
+  EXPECT_NE(with_seed("1"), with_seed("2"));
+  const Json stopped = generate({"--prompt", "Once upon a time", "--stop", "girl"});
+  EXPECT_EQ(stopped["text"], ", there was a little ");
+  EXPECT_EQ(stopped["finish_reason"], "stop");
+}
+
+TEST_F(Stories, TokensGoThereAndBack) {
+  const CommandResult encoded =
+      incontext_with({"tokenize", stories().string(), "--text", "Once upon a time", "--json"});
+  ASSERT_EQ(encoded.status, 0) << encoded.err;
+  EXPECT_EQ(Json::parse(encoded.out)["tokens"], (Json{1, 403, 407, 261, 378}));
+  const CommandResult decoded =
+      incontext_with({"tokenize", stories().string(), "--decode", "--skip-special-tokens", "--text", "1 403 407 261 378"});
+  EXPECT_EQ(decoded.out, "Once upon a time\n");
+}
+
+TEST_F(Stories, BadCommandLines) {
+  const auto fails = [&](std::vector<std::string> arguments, const std::vector<std::string>& words) {
+    arguments.insert(arguments.begin(), {"generate", stories().string()});
+    expect_one_line_error(incontext_with(arguments), words);
+  };
+  fails({"--prompt", "x", "--cache", "ful"}, {"cache policy 'ful'", "did you mean 'full'?"});
+  fails({"--prompt", "x", "--file", "y"}, {"--prompt or --file"});
+  fails({"--prompt", "x", "--top-p", "2"}, {"--top-p"});
+  fails({"--prompt", "x", "--chat"}, {"no chat template"});
+  expect_one_line_error(incontext_with({"generate", "no/such-model", "--prompt", "x"}), {"no/such-model", "--download"});
+  expect_one_line_error(incontext_with({"tokenize", stories().string(), "--decode", "--text", "1 x"}),
+                        {"expected token ids", "x"});
+}
+
+TEST_F(Stories, ABenchmarkTellsItsLimit) {
+  const CommandResult result =
+      incontext_with({"bench", "decode", stories().string(), "--depth", "0,64", "--prefill", "64", "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Json json = Json::parse(result.out);
+  ASSERT_EQ(json["results"].size(), 2U);
+  EXPECT_GT(json["read_bandwidth"].get<double>(), 1e8);
+  EXPECT_GT(json["results"][1]["bytes_per_token"].get<int64_t>(), json["results"][0]["bytes_per_token"].get<int64_t>());
+  EXPECT_GT(json["results"][0]["share_of_limit"].get<double>(), 0);
+}
+
+}  // namespace
+}  // namespace incontext::testing
