@@ -13,7 +13,7 @@ namespace {
 using Kind = Expression::Kind;
 
 // Levels of blocks, macros and operators together: each takes some of our stack.
-constexpr int kMaxDepth = 1200;
+constexpr int kMaxDepth = 500;
 constexpr size_t kMaxOutput = size_t{64} << 20;
 
 // What a loop's body ended with.

@@ -625,7 +625,7 @@ class Parser {
 
   // An else-if is a level of the tree, and so is an operator of a chain.
   static constexpr int kMaxElifs = 200;
-  static constexpr int kMaxOperators = 400;
+  static constexpr int kMaxOperators = 250;
 
   const std::string& name_;
   std::vector<Token> tokens_;
