@@ -32,7 +32,11 @@ class EngineTest : public ::testing::Test {
     return base::Json::parse(file)[key].get<std::vector<int64_t>>();
   }
   GenerationRequest request(int64_t max_tokens) const {
-    return {.prompt = prompt, .max_tokens = max_tokens, .sampling = {.temperature = 0}};
+    GenerationRequest request;
+    request.prompt = prompt;
+    request.max_tokens = max_tokens;
+    request.sampling.temperature = 0;
+    return request;
   }
   static GenerationEvents record(Outcome& outcome) {
     return {.on_prompt = [&](int64_t done, int64_t reused) { outcome.prompt_parts.emplace_back(done, reused); },
@@ -80,9 +84,13 @@ TEST_F(EngineTest, ManyAtOnceGetWhatEachGetsAlone) {
   constexpr int64_t kOthers = 9;
   std::vector<Outcome> alone(kOthers), together(kOthers);
   const auto sampled = [&](int64_t index) {
-    return GenerationRequest{.prompt = other_prompt(index),
-                             .max_tokens = 10 + index,
-                             .sampling = {.temperature = 0.8, .top_p = 0.9, .seed = static_cast<uint64_t>(index)}};
+    GenerationRequest each;
+    each.prompt = other_prompt(index);
+    each.max_tokens = 10 + index;
+    each.sampling.temperature = 0.8;
+    each.sampling.top_p = 0.9;
+    each.sampling.seed = static_cast<uint64_t>(index);
+    return each;
   };
   for (int64_t index = 0; index < kOthers; ++index) {
     Engine engine(model, {.prefix_memory = 0});
@@ -120,7 +128,8 @@ TEST_F(EngineTest, SeveralContinuationsOfOnePromptComputeItOnce) {
   std::vector<Outcome> outcomes(3);
   for (size_t index = 0; index < 3; ++index) {
     GenerationRequest each = request(20);
-    each.sampling = {.temperature = 1, .seed = index};
+    each.sampling.temperature = 1;
+    each.sampling.seed = index;
     engine.submit(std::move(each), record(outcomes[index]));
   }
   engine.finish();
@@ -195,12 +204,14 @@ TEST_F(EngineTest, CancelledRequestsFreeTheirCaches) {
 
 TEST_F(EngineTest, RefusesWhatCanNeverRun) {
   Engine engine(model, {.cache_memory = 300000});
-  const auto refusal = [&](GenerationRequest each) {
+  const auto refusal = [&](const std::vector<int64_t>& tokens, int64_t max_tokens) {
+    GenerationRequest each = request(max_tokens);
+    each.prompt = tokens;
     return error_of([&] { engine.submit(std::move(each), {}); });
   };
-  EXPECT_CONTAINS(refusal({.prompt = {}, .max_tokens = 1}), "the prompt holds no token");
-  EXPECT_CONTAINS(refusal(request(233)), "the prompt has 24 tokens and max_tokens is 233: 257 in all");
-  EXPECT_CONTAINS(refusal({.prompt = {96}, .max_tokens = 1}), "expected token ids below 96, got 96");
+  EXPECT_CONTAINS(refusal({}, 1), "the prompt holds no token");
+  EXPECT_CONTAINS(refusal(prompt, 233), "the prompt has 24 tokens and max_tokens is 233: 257 in all");
+  EXPECT_CONTAINS(refusal({96}, 1), "expected token ids below 96, got 96");
   Engine narrow(model, {.cache_memory = 1000});
   EXPECT_CONTAINS(error_of([&] { narrow.submit(request(3), {}); }), "all caches together may hold 1000 B");
 }
@@ -219,7 +230,7 @@ TEST_F(EngineTest, WaitsWhileMemoryIsShort) {
 TEST_F(EngineTest, PaddingOfTheVocabularyIsNeverChosen) {
   Engine engine(model, {.sampled_tokens = 30});
   GenerationRequest wild = request(60);
-  wild.sampling = {.temperature = 5};
+  wild.sampling.temperature = 5;
   for (const int64_t token : run(engine, wild).tokens) EXPECT_LT(token, 30);
 }
 

@@ -48,8 +48,12 @@ TEST(RopeFrequencies, Llama3KeepsFastAndStretchesSlowOnes) {
       rope_frequencies(options({.type = "llama3", .factor = 8, .original_max_positions = 512}), 1);
   for (size_t i = 0; i < plain.inverse.size(); ++i) {
     const double turns = 512 * plain.inverse[i] / (2 * std::numbers::pi);
-    if (turns > 4) EXPECT_DOUBLE_EQ(stretched.inverse[i], plain.inverse[i]);
-    if (turns < 1) EXPECT_DOUBLE_EQ(stretched.inverse[i], plain.inverse[i] / 8);
+    if (turns > 4) {
+      EXPECT_DOUBLE_EQ(stretched.inverse[i], plain.inverse[i]);
+    }
+    if (turns < 1) {
+      EXPECT_DOUBLE_EQ(stretched.inverse[i], plain.inverse[i] / 8);
+    }
     EXPECT_LE(stretched.inverse[i], plain.inverse[i]);
     EXPECT_GE(stretched.inverse[i], plain.inverse[i] / 8);
   }
