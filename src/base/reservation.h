@@ -28,7 +28,8 @@ class Reservation {
   size_t size_ = 0;
 };
 
-/// Memory that this process could still take, in bytes: what the machine has left, or less where a control group says so.
+/// Memory that this process could still take, in bytes: what the machine has left, or less where a control group says
+/// so.
 uint64_t available_memory();
 
 }  // namespace incontext::base

@@ -32,7 +32,8 @@ void attend(int64_t layer, std::span<const Attending> sequences, const Scores& s
       if (known.takes(*rows, each)) group = &known;
     }
     if (group == nullptr) {
-      groups.push_back({.rows = *rows, .q_stride = each.queries.stride, .out_stride = each.out_stride, .sequences = {}});
+      groups.push_back(
+          {.rows = *rows, .q_stride = each.queries.stride, .out_stride = each.out_stride, .sequences = {}});
       group = &groups.back();
     }
     group->sequences.push_back({.q = each.queries.data,

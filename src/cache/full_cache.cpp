@@ -85,8 +85,7 @@ void FullCache::attend(int64_t layer, const Rows& queries, int64_t count, const 
 
 std::optional<PlainRows> FullCache::plain_rows(int64_t layer) const {
   const void* const* heads = heads_.data() + layer * 2 * shape().kv_heads;
-  return PlainRows{
-      .storage = storage_, .stride = shape().head_dim, .keys = heads, .values = heads + shape().kv_heads};
+  return PlainRows{.storage = storage_, .stride = shape().head_dim, .keys = heads, .values = heads + shape().kv_heads};
 }
 
 int64_t FullCache::bytes() const {
@@ -127,10 +126,9 @@ void FullCache::save(const std::filesystem::path& path, const std::string& finge
   const int64_t held = length(shape().layers - 1);
   for (int64_t layer = 0; layer < shape().layers; ++layer) {
     for (const Part part : {Part::keys, Part::values}) {
-      tensors[fmt::format("layers.{}.{}", layer, part == Part::keys ? "keys" : "values")] =
-          torch::from_blob(head(layer, part, 0), {shape().kv_heads, held, shape().head_dim},
-                           {head_bytes_ / kernels::bytes_per_element(storage_), shape().head_dim, 1},
-                           dtype_of(storage_));
+      tensors[fmt::format("layers.{}.{}", layer, part == Part::keys ? "keys" : "values")] = torch::from_blob(
+          head(layer, part, 0), {shape().kv_heads, held, shape().head_dim},
+          {head_bytes_ / kernels::bytes_per_element(storage_), shape().head_dim, 1}, dtype_of(storage_));
     }
   }
   tensor::write_safetensors(path, tensors, {{"policy", policy()}, {"fingerprint", fingerprint}});

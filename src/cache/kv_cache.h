@@ -19,7 +19,7 @@ struct CacheShape {
   int64_t heads = 0;     // of queries
   int64_t kv_heads = 0;  // of keys and values; divides heads
   int64_t head_dim = 0;
-  int64_t capacity = 0;        // tokens it will hold at most
+  int64_t capacity = 0;  // tokens it will hold at most
 };
 
 /// Rows of new tokens, fp32: head h of row i begins at data[i * stride + h * head_dim].

@@ -32,8 +32,8 @@ CachePolicy parse_policy(const std::string& text) {
       policy.words.push_back(name);
       continue;
     }
-    base::check(policy.values.emplace(name, option.substr(equals + 1)).second,
-                "cache policy '{}': '{}' is told twice", text, name);
+    base::check(policy.values.emplace(name, option.substr(equals + 1)).second, "cache policy '{}': '{}' is told twice",
+                text, name);
   }
   return policy;
 }

@@ -9,8 +9,8 @@ namespace incontext::cache {
 /// One kind of cache with its options: "full", "full:f16", "quantized:bits=4,group=32".
 struct CachePolicy {
   std::string kind = "full";
-  std::vector<std::string> words = {};                // options without a value
-  std::map<std::string, std::string> values = {};     // options with one
+  std::vector<std::string> words = {};             // options without a value
+  std::map<std::string, std::string> values = {};  // options with one
 
   /// The text that parse_policy() reads back.
   std::string text() const;

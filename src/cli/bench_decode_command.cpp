@@ -47,7 +47,8 @@ void run_bench_decode(const BenchDecodeArguments& arguments) {
   const models::LanguageModel model(hub::find_model(arguments.model, {}), torch::kCPU, arguments.compute.operations());
   base::Json results = base::Json::array();
   if (!arguments.json) {
-    std::cout << fmt::format("{}; {} threads; cache {}\n", base::machine_description(), runtime.threads, arguments.cache)
+    std::cout << fmt::format("{}; {} threads; cache {}\n", base::machine_description(), runtime.threads,
+                             arguments.cache)
               << "   depth  tokens/s  MiB/token  GB/s read  of limit\n"
               << std::flush;
   }
@@ -97,7 +98,9 @@ void add_bench_decode_command(CLI::App& bench) {
   CLI::App* command = bench.add_subcommand(
       "decode", "Tokens per second of a language model, as a share of what the memory's bandwidth allows");
   command->add_option("model", arguments->model, "folder of a model, or org/name")->required()->type_name("MODEL");
-  command->add_option("--depth", arguments->depths, "tokens in the cache")->delimiter(',')->check(CLI::NonNegativeNumber);
+  command->add_option("--depth", arguments->depths, "tokens in the cache")
+      ->delimiter(',')
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--tokens", arguments->tokens, "tokens to time at each depth")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

@@ -67,8 +67,8 @@ class Chat {
       const ContinuationEvents events{.on_text = [terminal](const std::string& text) {
         std::cout << (terminal ? for_terminal(text) : text) << std::flush;
       }};
-      const Continuation result = run_continuation(engine_, opened_, std::move(request), arguments_.generation.stop,
-                                                   events, interrupt);
+      const Continuation result =
+          run_continuation(engine_, opened_, std::move(request), arguments_.generation.stop, events, interrupt);
       std::cout << "\n";
       messages_.push_back({{"role", "assistant"}, {"content", result.text}});
       stats_ = fmt::format("{} prompt tokens ({} reused) in {:.2f} s, {} tokens in {:.2f} s, cache {}", prompt_tokens,

@@ -50,7 +50,8 @@ void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
   request.prompt = encode(arguments, opened);
   const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
   // The context may have less room than was asked for at most.
-  request.max_tokens = std::max<int64_t>(0, std::min(request.max_tokens, opened.model->config().context - prompt_tokens));
+  request.max_tokens =
+      std::max<int64_t>(0, std::min(request.max_tokens, opened.model->config().context - prompt_tokens));
   decode::EngineOptions options;
   options.sampled_tokens = opened.sampled_tokens();
   options.prefix_memory = 0;
@@ -68,20 +69,20 @@ void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
   }
   if (!arguments.json) {
     const bool terminal = ::isatty(STDOUT_FILENO) == 1;
-    events.on_text = [terminal](const std::string& text) { std::cout << (terminal ? for_terminal(text) : text) << std::flush; };
+    events.on_text = [terminal](const std::string& text) {
+      std::cout << (terminal ? for_terminal(text) : text) << std::flush;
+    };
   }
   const Continuation result = run_continuation(engine, opened, std::move(request), flags.stop, events, interrupt);
   if (arguments.json) {
-    const base::Json json = {{"text", result.text},
-                             {"tokens", result.tokens},
-                             {"finish_reason", result.finish_reason},
-                             {"prompt_tokens", prompt_tokens},
-                             {"seconds",
-                              {{"load", load_seconds},
-                               {"prefill", result.prefill_seconds},
-                               {"decode", result.decode_seconds}}},
-                             {"cache_bytes", result.cache_bytes},
-                             {"cache", flags.cache}};
+    const base::Json json = {
+        {"text", result.text},
+        {"tokens", result.tokens},
+        {"finish_reason", result.finish_reason},
+        {"prompt_tokens", prompt_tokens},
+        {"seconds", {{"load", load_seconds}, {"prefill", result.prefill_seconds}, {"decode", result.decode_seconds}}},
+        {"cache_bytes", result.cache_bytes},
+        {"cache", flags.cache}};
     std::cout << json.dump() << "\n";
   } else {
     std::cout << "\n";

@@ -69,7 +69,8 @@ void add_tokenize_command(CLI::App& app, Invocation&) {
   auto arguments = std::make_shared<TokenizeArguments>();
   CLI::App* command = app.add_subcommand("tokenize", "Text to token ids, or back");
   command->add_option("model", arguments->model, "folder of a model, or org/name")->required()->type_name("MODEL");
-  command->add_option("--text,-p", arguments->text, "the text; without it and --file, standard input")->type_name("TEXT");
+  command->add_option("--text,-p", arguments->text, "the text; without it and --file, standard input")
+      ->type_name("TEXT");
   command->add_option("--file,-f", arguments->file, "read the text from a file");
   command->add_flag("--decode", arguments->decode, "the input is token ids; give their text");
   command->add_flag("--no-special-tokens", arguments->no_special, "without the tokens put around a text");

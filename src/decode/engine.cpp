@@ -39,9 +39,8 @@ struct Engine::Part {
 Engine::Engine(const models::LanguageModel& model, const EngineOptions& options)
     : model_(model),
       options_(resolve(options)),
-      vocabulary_(options.sampled_tokens > 0
-                      ? std::min(options.sampled_tokens, model.config().options.vocabulary)
-                      : model.config().options.vocabulary),
+      vocabulary_(options.sampled_tokens > 0 ? std::min(options.sampled_tokens, model.config().options.vocabulary)
+                                             : model.config().options.vocabulary),
       prefixes_(options_.prefix_memory) {
   status_.cache_limit = options_.cache_memory;
 }
@@ -58,8 +57,7 @@ void Engine::check_request(const GenerationRequest& request) const {
     base::check(token >= 0 && token < model_.config().options.vocabulary, "prompt: expected token ids below {}, got {}",
                 model_.config().options.vocabulary, token);
   }
-  const int64_t bytes =
-      cache::full_bytes(request.policy, model_.cache_shape(prompt + request.max_tokens));
+  const int64_t bytes = cache::full_bytes(request.policy, model_.cache_shape(prompt + request.max_tokens));
   base::check(bytes <= options_.cache_memory, "a cache of {} tokens takes {}, and all caches together may hold {}",
               prompt + request.max_tokens, bytes_text(bytes), bytes_text(options_.cache_memory));
 }
@@ -335,7 +333,8 @@ void Engine::update_status() {
   }
   const std::lock_guard lock(mutex_);
   status_.waiting = static_cast<int64_t>(waiting_.size() + inbox_.size());
-  status_.running = std::count_if(running_.begin(), running_.end(), [](const auto& each) { return each->state != nullptr; });
+  status_.running =
+      std::count_if(running_.begin(), running_.end(), [](const auto& each) { return each->state != nullptr; });
   status_.cache_bytes = std::move(bytes);
   status_.prefix_bytes = prefixes_.bytes();
 }

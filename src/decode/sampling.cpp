@@ -70,7 +70,8 @@ std::vector<Candidate> candidates(const std::vector<double>& logits, const Sampl
   std::vector<Candidate> all;
   all.reserve(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] > -kInfinity) all.push_back({.token = static_cast<int64_t>(i), .logit = logits[i] / options.temperature});
+    if (logits[i] > -kInfinity)
+      all.push_back({.token = static_cast<int64_t>(i), .logit = logits[i] / options.temperature});
   }
   if (options.top_k > 0 && options.top_k < static_cast<int64_t>(all.size())) {
     std::nth_element(all.begin(), all.begin() + options.top_k - 1, all.end(), better);

@@ -29,8 +29,8 @@ struct SamplingOptions {
     v.field("top_p", top_p, "only the likeliest tokens that together reach this probability", base::between(0, 1));
     v.field("min_p", min_p, "only tokens with at least this part of the likeliest one's probability",
             base::between(0, 1));
-    v.field("repetition_penalty", repetition_penalty, "divides positive logits of tokens seen, multiplies negative ones",
-            base::positive());
+    v.field("repetition_penalty", repetition_penalty,
+            "divides positive logits of tokens seen, multiplies negative ones", base::positive());
     v.field("presence_penalty", presence_penalty, "subtracted once from logits of generated tokens",
             base::between(-100, 100));
     v.field("frequency_penalty", frequency_penalty, "subtracted for every time a token was generated",
@@ -46,15 +46,15 @@ struct TokenLogprob {
 
 struct Choice {
   int64_t token = 0;
-  double logprob = 0;                // under the model's own distribution, before any option
+  double logprob = 0;                  // under the model's own distribution, before any option
   std::vector<TokenLogprob> top = {};  // the likeliest tokens, best first, when they were asked for
 };
 
 /// Chooses a token from logits [vocabulary]. `prompt` and `generated` are what came before, for the penalties; the draw
 /// is that of RandomStream(seed, "sampling", generated.size()), so that a request gives the same tokens whatever else
-/// runs. Without log-probabilities (top_logprobs -1) Choice::logprob is 0. In this order: logit_bias, repetition penalty (prompt and generated), presence and frequency penalties
-/// (generated), temperature, top_k, top_p, min_p. Ties go to the lower id. Logits that are not finite everywhere are an
-/// Error; -infinity is allowed.
+/// runs. Without log-probabilities (top_logprobs -1) Choice::logprob is 0. In this order: logit_bias, repetition
+/// penalty (prompt and generated), presence and frequency penalties (generated), temperature, top_k, top_p, min_p. Ties
+/// go to the lower id. Logits that are not finite everywhere are an Error; -infinity is allowed.
 Choice choose(std::span<const float> logits, const SamplingOptions& options, std::span<const int64_t> prompt,
               std::span<const int64_t> generated, int64_t top_logprobs = 0);
 

@@ -4,9 +4,7 @@
 
 namespace incontext::decode {
 
-StopStrings::StopStrings(std::vector<std::string> strings) : strings_(std::move(strings)) {
-  std::erase(strings_, "");
-}
+StopStrings::StopStrings(std::vector<std::string> strings) : strings_(std::move(strings)) { std::erase(strings_, ""); }
 
 std::string StopStrings::add(std::string_view piece) {
   if (stopped_) return "";

@@ -61,9 +61,7 @@ void Decoder::build(const WeightSource& source) {
   const int64_t token_width = options_.resolved_token_width();
   const Init normal{Init::Kind::normal, options_.init_std};
   // Read-in and read-out start as torch's linear layers do: uniform within 1/sqrt(fan-in).
-  const auto fan_in = [](int64_t size) {
-    return Init{Init::Kind::uniform, 1 / std::sqrt(static_cast<double>(size))};
-  };
+  const auto fan_in = [](int64_t size) { return Init{Init::Kind::uniform, 1 / std::sqrt(static_cast<double>(size))}; };
   const bool tokens = options_.vocabulary > 0;
   if (tokens) {
     embedding_ = add(source, "embedding.weight", {options_.vocabulary, token_width}, normal);
@@ -94,8 +92,8 @@ void Decoder::build(const WeightSource& source) {
     return;
   }
   if (token_width != width) token_out_ = add(source, "token_out.weight", {token_width, width}, normal);
-  head_ = options_.tied_embeddings ? embedding_
-                                   : add(source, "head.weight", {options_.vocabulary, token_width}, normal);
+  head_ =
+      options_.tied_embeddings ? embedding_ : add(source, "head.weight", {options_.vocabulary, token_width}, normal);
 }
 
 Tensor Decoder::add(const WeightSource& source, const std::string& name, torch::IntArrayRef shape, const Init& init) {
@@ -164,8 +162,8 @@ Tensor Decoder::embed(const Tensor& inputs, const Step& step) const {
     hidden = torch::embedding(embedding_, inputs);
     if (token_in_.defined()) hidden = ops::linear(operations_, hidden, token_in_);
   } else {
-    base::check(inputs.dim() == 3 && inputs.size(2) == input_dims_,
-                "[embed] expected inputs [batch, time, {}], got {}", input_dims_, fmt::join(inputs.sizes(), "x"));
+    base::check(inputs.dim() == 3 && inputs.size(2) == input_dims_, "[embed] expected inputs [batch, time, {}], got {}",
+                input_dims_, fmt::join(inputs.sizes(), "x"));
     hidden = ops::linear(operations_, inputs, read_in_, read_in_bias_);
   }
   if (!position_.defined()) return hidden;
@@ -190,10 +188,9 @@ Tensor Decoder::run_layer(int64_t index, const Tensor& hidden, const Step& step)
   const Layer& layer = layers_[static_cast<size_t>(index)];
   const auto kind = norm_kind(options_);
   const bool norm_before = options_.norm_place == "before";
-  const ops::Normed before_attention =
-      norm_before ? ops::norm(operations_, kind, hidden, layer.attention_norm.gamma, layer.attention_norm.beta,
-                              options_.norm_epsilon)
-                  : ops::Normed{hidden, hidden};
+  const ops::Normed before_attention = norm_before ? ops::norm(operations_, kind, hidden, layer.attention_norm.gamma,
+                                                               layer.attention_norm.beta, options_.norm_epsilon)
+                                                   : ops::Normed{hidden, hidden};
   Tensor attended = attend_whole(layer, before_attention.normed);
   Tensor residual = before_attention.residual;
   if (step.read_every > 1 && index + 1 == options_.layers) {

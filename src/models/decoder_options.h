@@ -46,8 +46,8 @@ struct RopeScalingOptions {
     v.field("type", type, "none, linear (all frequencies), llama3 and yarn (low ones), longrope (each its own factor)",
             base::one_of({"none", "linear", "llama3", "yarn", "longrope"}));
     v.field("factor", factor, "by how much the context grew", base::positive());
-    v.field("low_freq_factor", low_freq_factor, "llama3: fewer turns than this in the first context are stretched whole",
-            base::positive());
+    v.field("low_freq_factor", low_freq_factor,
+            "llama3: fewer turns than this in the first context are stretched whole", base::positive());
     v.field("high_freq_factor", high_freq_factor, "llama3: more turns than this are left alone", base::positive());
     v.field("beta_fast", beta_fast, "yarn: more turns than this in the first context are left alone", base::positive());
     v.field("beta_slow", beta_slow, "yarn: fewer turns than this are stretched whole", base::positive());

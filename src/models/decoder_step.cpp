@@ -57,8 +57,7 @@ Tensor Decoder::embed_ragged(const Tensor& tokens, const Step& step) const {
 Tensor Decoder::run_layer_ragged(int64_t index, const Tensor& hidden, const Step& step) const {
   const Layer& layer = layers_[static_cast<size_t>(index)];
   const bool norm_before = options_.norm_place == "before";
-  const Tensor attended =
-      attend_ragged(index, norm_before ? apply_norm(layer.attention_norm, hidden) : hidden, step);
+  const Tensor attended = attend_ragged(index, norm_before ? apply_norm(layer.attention_norm, hidden) : hidden, step);
   Tensor middle = ops::project(operations_, attended, layer.out, layer.out_bias, hidden);
   if (!norm_before) middle = apply_norm(layer.attention_norm, middle);
   if (options_.mlp == "none") return middle;
@@ -82,8 +81,8 @@ Tensor Decoder::mlp_ragged(const Layer& layer, const Tensor& normed, const Tenso
 void Decoder::normalise_heads(Tensor& qkv, int64_t first_head, int64_t heads, const Tensor& gamma) const {
   Tensor part = qkv.narrow(1, first_head * heads_.head_dim, heads * heads_.head_dim);
   const Tensor rows = part.reshape({qkv.size(0) * heads, heads_.head_dim});
-  part.copy_(ops::norm(operations_, kernels::NormKind::rms, rows, gamma, {}, options_.norm_epsilon)
-                 .normed.view(part.sizes()));
+  part.copy_(
+      ops::norm(operations_, kernels::NormKind::rms, rows, gamma, {}, options_.norm_epsilon).normed.view(part.sizes()));
 }
 
 const RotaryAngles& Decoder::angles_of(int64_t layer, const Step& step) const {
@@ -96,8 +95,7 @@ const RotaryAngles& Decoder::angles_of(int64_t layer, const Step& step) const {
                       .sine = torch::empty({rows, pairs}, torch::kFloat32)};
   int64_t first = 0;
   for (const SequenceSlice& slice : step.sequences) {
-    const RopeFrequencies frequencies =
-        rope_frequencies(options_, slice.state->cache->length(layer) + slice.count);
+    const RopeFrequencies frequencies = rope_frequencies(options_, slice.state->cache->length(layer) + slice.count);
     kernels::rope_table({.rows = slice.count,
                          .rotary_dim = 2 * pairs,
                          .positions = angles.positions.data() + first,

@@ -24,40 +24,38 @@ struct Place {
 using Stems = std::map<std::string, std::string>;
 
 const Stems& llama_stems() {
-  static const Stems stems = {
-      {"embedding", "model.embed_tokens"},
-      {"norm", "model.norm"},
-      {"head", "lm_head"},
-      {"layers.N.norm1", "model.layers.N.input_layernorm"},
-      {"layers.N.norm2", "model.layers.N.post_attention_layernorm"},
-      {"layers.N.attention.q", "model.layers.N.self_attn.q_proj"},
-      {"layers.N.attention.k", "model.layers.N.self_attn.k_proj"},
-      {"layers.N.attention.v", "model.layers.N.self_attn.v_proj"},
-      {"layers.N.attention.q_norm", "model.layers.N.self_attn.q_norm"},
-      {"layers.N.attention.k_norm", "model.layers.N.self_attn.k_norm"},
-      {"layers.N.attention.out", "model.layers.N.self_attn.o_proj"},
-      {"layers.N.mlp.gate", "model.layers.N.mlp.gate_proj"},
-      {"layers.N.mlp.up", "model.layers.N.mlp.up_proj"},
-      {"layers.N.mlp.down", "model.layers.N.mlp.down_proj"}};
+  static const Stems stems = {{"embedding", "model.embed_tokens"},
+                              {"norm", "model.norm"},
+                              {"head", "lm_head"},
+                              {"layers.N.norm1", "model.layers.N.input_layernorm"},
+                              {"layers.N.norm2", "model.layers.N.post_attention_layernorm"},
+                              {"layers.N.attention.q", "model.layers.N.self_attn.q_proj"},
+                              {"layers.N.attention.k", "model.layers.N.self_attn.k_proj"},
+                              {"layers.N.attention.v", "model.layers.N.self_attn.v_proj"},
+                              {"layers.N.attention.q_norm", "model.layers.N.self_attn.q_norm"},
+                              {"layers.N.attention.k_norm", "model.layers.N.self_attn.k_norm"},
+                              {"layers.N.attention.out", "model.layers.N.self_attn.o_proj"},
+                              {"layers.N.mlp.gate", "model.layers.N.mlp.gate_proj"},
+                              {"layers.N.mlp.up", "model.layers.N.mlp.up_proj"},
+                              {"layers.N.mlp.down", "model.layers.N.mlp.down_proj"}};
   return stems;
 }
 
 const Stems& opt_stems() {
-  static const Stems stems = {
-      {"embedding", "model.decoder.embed_tokens"},
-      {"position", "model.decoder.embed_positions"},
-      {"token_in", "model.decoder.project_in"},
-      {"token_out", "model.decoder.project_out"},
-      {"norm", "model.decoder.final_layer_norm"},
-      {"head", "lm_head"},
-      {"layers.N.norm1", "model.decoder.layers.N.self_attn_layer_norm"},
-      {"layers.N.norm2", "model.decoder.layers.N.final_layer_norm"},
-      {"layers.N.attention.q", "model.decoder.layers.N.self_attn.q_proj"},
-      {"layers.N.attention.k", "model.decoder.layers.N.self_attn.k_proj"},
-      {"layers.N.attention.v", "model.decoder.layers.N.self_attn.v_proj"},
-      {"layers.N.attention.out", "model.decoder.layers.N.self_attn.out_proj"},
-      {"layers.N.mlp.up", "model.decoder.layers.N.fc1"},
-      {"layers.N.mlp.down", "model.decoder.layers.N.fc2"}};
+  static const Stems stems = {{"embedding", "model.decoder.embed_tokens"},
+                              {"position", "model.decoder.embed_positions"},
+                              {"token_in", "model.decoder.project_in"},
+                              {"token_out", "model.decoder.project_out"},
+                              {"norm", "model.decoder.final_layer_norm"},
+                              {"head", "lm_head"},
+                              {"layers.N.norm1", "model.decoder.layers.N.self_attn_layer_norm"},
+                              {"layers.N.norm2", "model.decoder.layers.N.final_layer_norm"},
+                              {"layers.N.attention.q", "model.decoder.layers.N.self_attn.q_proj"},
+                              {"layers.N.attention.k", "model.decoder.layers.N.self_attn.k_proj"},
+                              {"layers.N.attention.v", "model.decoder.layers.N.self_attn.v_proj"},
+                              {"layers.N.attention.out", "model.decoder.layers.N.self_attn.out_proj"},
+                              {"layers.N.mlp.up", "model.decoder.layers.N.fc1"},
+                              {"layers.N.mlp.down", "model.decoder.layers.N.fc2"}};
   return stems;
 }
 
@@ -111,14 +109,14 @@ void set_rows(const LanguageConfig& config, const std::string& stem, Place& plac
   const int64_t queries = options.heads * options.resolved_head_dim();
   const int64_t keys = options.resolved_kv_heads() * options.resolved_head_dim();
   const int64_t hidden = options.resolved_mlp_width();
-  const std::map<std::string, std::pair<int64_t, int64_t>> parts = {
-      {"layers.N.attention.q", {0, queries}},
-      {"layers.N.attention.k", {queries, keys}},
-      {"layers.N.attention.v", {queries + keys, keys}},
-      {"layers.N.mlp.gate", {0, hidden}},
-      {"layers.N.mlp.up", {hidden, hidden}}};
+  const std::map<std::string, std::pair<int64_t, int64_t>> parts = {{"layers.N.attention.q", {0, queries}},
+                                                                    {"layers.N.attention.k", {queries, keys}},
+                                                                    {"layers.N.attention.v", {queries + keys, keys}},
+                                                                    {"layers.N.mlp.gate", {0, hidden}},
+                                                                    {"layers.N.mlp.up", {hidden, hidden}}};
   const auto part = parts.find(stem);
-  const bool fused = config.model_type == "phi3" || (config.model_type == "gpt2" && stem.find(".attention.") != stem.npos);
+  const bool fused =
+      config.model_type == "phi3" || (config.model_type == "gpt2" && stem.find(".attention.") != stem.npos);
   if (fused && part != parts.end()) std::tie(place.first_row, place.rows) = part->second;
 }
 
@@ -170,7 +168,8 @@ LanguageConfig read_language_config(const std::filesystem::path& folder) {
   // Beyond these no model goes; they keep sums of products within 64 bits.
   for (const int64_t size : {config.options.width, config.options.layers, config.options.heads,
                              config.options.resolved_kv_heads(), config.options.vocabulary, config.context}) {
-    base::check(size > 0 && size < (int64_t{1} << 31), "{}: expected sizes from 1 to 2^31, got {}", path.string(), size);
+    base::check(size > 0 && size < (int64_t{1} << 31), "{}: expected sizes from 1 to 2^31, got {}", path.string(),
+                size);
   }
   const std::string problem = config.options.validate();
   base::check(problem.empty(), "{}: {}", path.string(), problem);

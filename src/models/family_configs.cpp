@@ -8,8 +8,10 @@ namespace incontext::models {
 namespace {
 
 void check_activation(const JsonFields& json, const std::string& activation, const std::string& expected) {
-  base::check(activation == expected, "{}: expected the activation '{}', got '{}', which this family has not in our "
-              "decoder", json.where(), expected, activation);
+  base::check(activation == expected,
+              "{}: expected the activation '{}', got '{}', which this family has not in our "
+              "decoder",
+              json.where(), expected, activation);
 }
 
 // `rope_scaling` with "type" or "rope_type", or the newer `rope_parameters`, which holds the base too.
@@ -134,8 +136,8 @@ void read_gpt2(const JsonFields& json, LanguageConfig& config) {
 
 const std::map<std::string, ReadConfig>& readers() {
   static const std::map<std::string, ReadConfig> table = {
-      {"llama", read_llama}, {"mistral", read_mistral}, {"qwen2", read_qwen2}, {"qwen3", read_qwen3},
-      {"phi3", read_mistral}, {"opt", read_opt},        {"gpt2", read_gpt2}};
+      {"llama", read_llama},  {"mistral", read_mistral}, {"qwen2", read_qwen2}, {"qwen3", read_qwen3},
+      {"phi3", read_mistral}, {"opt", read_opt},         {"gpt2", read_gpt2}};
   return table;
 }
 

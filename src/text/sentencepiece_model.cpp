@@ -28,9 +28,7 @@ class SentencePieceModel : public WordModel {
     const char* text = library_.piece(model_, id, &length);
     return {text, length};
   }
-  bool is_special(int id) const {
-    return library_.is_control(model_, id) != 0 || library_.is_unknown(model_, id) != 0;
-  }
+  bool is_special(int id) const { return library_.is_control(model_, id) != 0 || library_.is_unknown(model_, id) != 0; }
 
   void encode(const Piece& word, std::vector<int64_t>& ids) const override {
     if (word.at_start || space_after_special_) {

@@ -42,7 +42,8 @@ TEST_F(Stories, AreToldTheSameWayEveryTime) {
 }
 
 TEST_F(Stories, FollowSeedTemperatureAndStops) {
-  const std::vector<std::string> sampled = {"--prompt", "The dog", "--temperature", "1", "--max-tokens", "40", "--seed"};
+  const std::vector<std::string> sampled = {"--prompt",     "The dog", "--temperature", "1",
+                                            "--max-tokens", "40",      "--seed"};
   const auto with_seed = [&](const char* seed) {
     std::vector<std::string> arguments = sampled;
     arguments.emplace_back(seed);
@@ -60,8 +61,8 @@ TEST_F(Stories, TokensGoThereAndBack) {
       incontext_with({"tokenize", stories().string(), "--text", "Once upon a time", "--json"});
   ASSERT_EQ(encoded.status, 0) << encoded.err;
   EXPECT_EQ(Json::parse(encoded.out)["tokens"], (Json{1, 403, 407, 261, 378}));
-  const CommandResult decoded =
-      incontext_with({"tokenize", stories().string(), "--decode", "--skip-special-tokens", "--text", "1 403 407 261 378"});
+  const CommandResult decoded = incontext_with(
+      {"tokenize", stories().string(), "--decode", "--skip-special-tokens", "--text", "1 403 407 261 378"});
   EXPECT_EQ(decoded.out, "Once upon a time\n");
 }
 
@@ -74,7 +75,8 @@ TEST_F(Stories, BadCommandLines) {
   fails({"--prompt", "x", "--file", "y"}, {"--prompt or --file"});
   fails({"--prompt", "x", "--top-p", "2"}, {"--top-p"});
   fails({"--prompt", "x", "--chat"}, {"no chat template"});
-  expect_one_line_error(incontext_with({"generate", "no/such-model", "--prompt", "x"}), {"no/such-model", "--download"});
+  expect_one_line_error(incontext_with({"generate", "no/such-model", "--prompt", "x"}),
+                        {"no/such-model", "--download"});
   expect_one_line_error(incontext_with({"tokenize", stories().string(), "--decode", "--text", "1 x"}),
                         {"expected token ids", "x"});
 }

@@ -1,4 +1,5 @@
-// Tiny models of every family against states that tools/make_golden_language.py computed with Hugging Face transformers.
+// Tiny models of every family against states that tools/make_golden_language.py computed with Hugging Face
+// transformers.
 
 #include <gtest/gtest.h>
 
@@ -129,8 +130,8 @@ TEST_P(GoldenLanguage, NeighboursInABatchChangeNoBit) {
 TEST_P(GoldenLanguage, EveryTensorIsUsed) { EXPECT_EQ(model.unread(), std::vector<std::string>()); }
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenLanguage,
-                         ::testing::Combine(::testing::Values("gpt2", "gpt2_scaled", "llama2", "llama31", "llama_biases",
-                                                              "mistral", "opt", "opt_post_norm", "phi3",
+                         ::testing::Combine(::testing::Values("gpt2", "gpt2_scaled", "llama2", "llama31",
+                                                              "llama_biases", "mistral", "opt", "opt_post_norm", "phi3",
                                                               "phi3_long_long", "phi3_long_short", "qwen2",
                                                               "qwen2_window", "qwen3"),
                                             ::testing::Bool()),
