@@ -52,18 +52,19 @@ TEST(Errors, OfBothRoutes) {
 }
 
 TEST(Errors, OfCompletions) {
-  expect_refused("/v1/completions", completion("a"),
-                 {{{{"prompt", nullptr}}, "prompt", "expected a string"},
-                  {{{"prompt", Json::array()}}, "prompt", "at least one prompt"},
-                  {{{"prompt", Json::array({97, 257})}}, "prompt", "ids from 0 to 256, got 257"},
-                  {{{"prompt", Json::array({Json::array()})}}, "prompt", "at least one token"},
-                  {{{"prompt", Json::array({97, "a"})}}, "prompt", "expected a whole number"},
-                  {{{"prompt", std::string(300, 'a')}}, "prompt", "the prompt has 301 tokens, and the model's context holds 200"},
-                  {{{"max_tokens", 199}}, "max_tokens", "201 in all, and the model's context holds 200"},
-                  {{{"logprobs", 21}}, "logprobs", "expected 0 to 20"},
-                  {{{"logprobs", true}}, "logprobs", "expected a whole number"},
-                  {{{"best_of", 2}}, "best_of", "only 1"},
-                  {{{"suffix", "x"}}, "suffix", "not supported"}});
+  expect_refused(
+      "/v1/completions", completion("a"),
+      {{{{"prompt", nullptr}}, "prompt", "expected a string"},
+       {{{"prompt", Json::array()}}, "prompt", "at least one prompt"},
+       {{{"prompt", Json::array({97, 257})}}, "prompt", "ids from 0 to 256, got 257"},
+       {{{"prompt", Json::array({Json::array()})}}, "prompt", "at least one token"},
+       {{{"prompt", Json::array({97, "a"})}}, "prompt", "expected a whole number"},
+       {{{"prompt", std::string(300, 'a')}}, "prompt", "the prompt has 301 tokens, and the model's context holds 200"},
+       {{{"max_tokens", 199}}, "max_tokens", "201 in all, and the model's context holds 200"},
+       {{{"logprobs", 21}}, "logprobs", "expected 0 to 20"},
+       {{{"logprobs", true}}, "logprobs", "expected a whole number"},
+       {{{"best_of", 2}}, "best_of", "only 1"},
+       {{{"suffix", "x"}}, "suffix", "not supported"}});
 }
 
 TEST(Errors, OfChats) {
@@ -75,8 +76,8 @@ TEST(Errors, OfChats) {
                   {messages(R"([{"content": "a"}])"), "messages[0].role", "expected a role"},
                   {messages(R"([{"role": "user"}])"), "messages[0].content", "expected a string"},
                   {messages(R"([{"role": "user", "content": 5}])"), "messages[0].content", "got 5"},
-                  {messages(R"([{"role": "user", "content": [{"type": "image_url"}]}])"),
-                   "messages[0].content[0].type", "text only"},
+                  {messages(R"([{"role": "user", "content": [{"type": "image_url"}]}])"), "messages[0].content[0].type",
+                   "text only"},
                   {messages(R"([{"role": "user", "content": "refuse"}])"), "messages", "roles must alternate"},
                   {{{"top_logprobs", 2}}, "top_logprobs", "only with"},
                   {{{"tools", 5}}, "tools", "expected a list"},

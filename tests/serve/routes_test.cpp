@@ -15,10 +15,8 @@ TEST(Routes, Chat) {
   EXPECT_EQ(body["system_fingerprint"], "fp_fake");
   EXPECT_GT(body["created"].get<int64_t>(), 1'600'000'000);
   const Json message = {{"role", "assistant"}, {"content", "Hello"}, {"refusal", nullptr}};
-  EXPECT_EQ(body["choices"], Json::array({{{"index", 0},
-                                           {"message", message},
-                                           {"logprobs", nullptr},
-                                           {"finish_reason", "length"}}}));
+  EXPECT_EQ(body["choices"],
+            Json::array({{{"index", 0}, {"message", message}, {"logprobs", nullptr}, {"finish_reason", "length"}}}));
   EXPECT_EQ(body["usage"], (Json{{"prompt_tokens", 3},
                                  {"completion_tokens", 5},
                                  {"total_tokens", 8},
@@ -42,10 +40,18 @@ TEST(Routes, ChatLogprobs) {
 TEST(Routes, ParameterReachTheBackend) {
   const Served served;
   Json ask = chat("hi");
-  ask.update({{"temperature", 0.5}, {"top_p", 0.9},          {"top_k", -1},
-              {"min_p", 0.1},       {"presence_penalty", 1}, {"frequency_penalty", -1},
-              {"seed", 7},          {"stop", "w"},           {"repetition_penalty", 1.5},
-              {"cache", "full:f16"}, {"ignore_eos", true},   {"logit_bias", {{"65", -100}}}});
+  ask.update({{"temperature", 0.5},
+              {"top_p", 0.9},
+              {"top_k", -1},
+              {"min_p", 0.1},
+              {"presence_penalty", 1},
+              {"frequency_penalty", -1},
+              {"seed", 7},
+              {"stop", "w"},
+              {"repetition_penalty", 1.5},
+              {"cache", "full:f16"},
+              {"ignore_eos", true},
+              {"logit_bias", {{"65", -100}}}});
   ASSERT_EQ(served.post("/v1/chat/completions", ask).first, 200);
   const serve::ContinuationRequest last = served.backend.last();
   EXPECT_EQ(last.sampling.temperature, 0.5);
@@ -93,10 +99,8 @@ TEST(Routes, CompletionsOfEveryKindOfPrompt) {
     ASSERT_EQ(status, 200) << body;
     EXPECT_EQ(served.backend.last().prompt, (std::vector<int64_t>{256, 97, 98})) << prompt;
     EXPECT_EQ(body["object"], "text_completion");
-    EXPECT_EQ(body["choices"], Json::array({{{"index", 0},
-                                             {"text", "Hello"},
-                                             {"logprobs", nullptr},
-                                             {"finish_reason", "length"}}}));
+    EXPECT_EQ(body["choices"],
+              Json::array({{{"index", 0}, {"text", "Hello"}, {"logprobs", nullptr}, {"finish_reason", "length"}}}));
   }
 }
 
@@ -123,8 +127,12 @@ TEST(Routes, SeveralPromptsAndChoices) {
 TEST(Routes, EchoWithLogprobs) {
   const Served served;
   for (const int max_tokens : {0, 1}) {
-    const Json ask = {{"model", "fake"}, {"prompt", Json::array({{97, 98, 0xE2}})}, {"max_tokens", max_tokens},
-                      {"logprobs", 1},   {"echo", true},                           {"temperature", 0},
+    const Json ask = {{"model", "fake"},
+                      {"prompt", Json::array({{97, 98, 0xE2}})},
+                      {"max_tokens", max_tokens},
+                      {"logprobs", 1},
+                      {"echo", true},
+                      {"temperature", 0},
                       {"seed", 1234}};
     const auto [status, body] = served.post("/v1/completions", ask);
     ASSERT_EQ(status, 200) << body;
@@ -161,7 +169,8 @@ TEST(Routes, TokenizeAndBack) {
   auto [status, body] = served.post("/tokenize", Json{{"content", "ab"}});
   EXPECT_EQ(body["tokens"], (Json{256, 97, 98}));
   EXPECT_EQ(body["count"], 3);
-  std::tie(status, body) = served.post("/tokenize", Json{{"prompt", "é"}, {"add_special_tokens", false}, {"with_pieces", true}});
+  std::tie(status, body) =
+      served.post("/tokenize", Json{{"prompt", "é"}, {"add_special_tokens", false}, {"with_pieces", true}});
   EXPECT_EQ(body["tokens"], (Json::array({{{"id", 0xC3}, {"piece", {0xC3}}}, {{"id", 0xA9}, {"piece", {0xA9}}}})));
   std::tie(status, body) = served.post("/detokenize", Json{{"tokens", {97, 98}}});
   EXPECT_EQ(body["content"], "ab");
@@ -181,10 +190,12 @@ TEST(Routes, HealthMetricsAndPage) {
   for (const std::string line :
        {"incontext_requests_total{route=\"/v1/chat/completions\",code=\"200\"} 1\n",
         "incontext_requests_total{route=\"/v1/completions\",code=\"400\"} 1\n", "incontext_requests_running 1\n",
-        "incontext_prompt_tokens_total 3\n", "incontext_reused_tokens_total 1\n", "incontext_generated_tokens_total 5\n",
-        "incontext_cache_bytes{policy=\"full\"} 1000\n", "incontext_time_to_first_token_seconds_count 1\n",
-        "incontext_time_per_token_seconds_count 4\n", "incontext_time_per_token_seconds_bucket{le=\"+Inf\"} 4\n",
-        "incontext_continuations_total{finish=\"length\"} 1\n", "# TYPE incontext_time_per_token_seconds histogram\n"}) {
+        "incontext_prompt_tokens_total 3\n", "incontext_reused_tokens_total 1\n",
+        "incontext_generated_tokens_total 5\n", "incontext_cache_bytes{policy=\"full\"} 1000\n",
+        "incontext_time_to_first_token_seconds_count 1\n", "incontext_time_per_token_seconds_count 4\n",
+        "incontext_time_per_token_seconds_bucket{le=\"+Inf\"} 4\n",
+        "incontext_continuations_total{finish=\"length\"} 1\n",
+        "# TYPE incontext_time_per_token_seconds histogram\n"}) {
     EXPECT_CONTAINS(metrics, line);
   }
   const std::string page = served.get("/").second;

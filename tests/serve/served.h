@@ -39,7 +39,8 @@ class Served {
   }
 
   /// The answer's status and body.
-  std::pair<int, Json> post(const std::string& path, const std::string& body, const httplib::Headers& headers = {}) const {
+  std::pair<int, Json> post(const std::string& path, const std::string& body,
+                            const httplib::Headers& headers = {}) const {
     const auto answer = client().Post(path, headers, body, "application/json");
     if (!answer) return {-1, nullptr};
     return {answer->status, Json::parse(answer->body, nullptr, false)};

@@ -44,7 +44,8 @@ TEST(Stream, AddsUpToTheWholeAnswer) {
     if (!event.is_object()) continue;
     const Json& choice = event["choices"][0];
     const size_t index = choice["index"];
-    while (choices.size() <= index) choices.push_back({{"index", choices.size()}, {"text", ""}, {"logprobs", Json::object()}});
+    while (choices.size() <= index)
+      choices.push_back({{"index", choices.size()}, {"text", ""}, {"logprobs", Json::object()}});
     choices[index]["text"] = choices[index]["text"].get<std::string>() + choice["text"].get<std::string>();
     choices[index]["finish_reason"] = choice["finish_reason"];
     if (choice["logprobs"].is_null()) continue;
