@@ -19,6 +19,7 @@ void add_eval_command(CLI::App& app, Invocation& invocation);
 void add_report_command(CLI::App& app, Invocation& invocation);
 void add_generate_command(CLI::App& app, Invocation& invocation);
 void add_chat_command(CLI::App& app, Invocation& invocation);
+void add_serve_command(CLI::App& app, Invocation& invocation);
 void add_tokenize_command(CLI::App& app, Invocation& invocation);
 void add_bench_command(CLI::App& app, Invocation& invocation);
 /// Below "bench".

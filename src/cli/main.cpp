@@ -43,6 +43,7 @@ int run(int argc, char** argv) {
   incontext::cli::add_report_command(app, invocation);
   incontext::cli::add_generate_command(app, invocation);
   incontext::cli::add_chat_command(app, invocation);
+  incontext::cli::add_serve_command(app, invocation);
   incontext::cli::add_tokenize_command(app, invocation);
   incontext::cli::add_bench_command(app, invocation);
   try {

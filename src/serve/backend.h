@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/config_node.h"
+#include "decode/sampling.h"
+
+namespace incontext::serve {
+
+/// What a client wants continued.
+struct ContinuationRequest {
+  std::vector<int64_t> prompt;
+  int64_t max_tokens = 16;
+  decode::SamplingOptions sampling = {};
+  std::vector<std::string> stop = {};  // texts that end the continuation, and are not part of it
+  bool ignore_eos = false;
+  std::string cache = "full";  // policy, as cache::parse_policy() reads it
+  int64_t top_logprobs = -1;   // -1: no log-probabilities at all
+  bool prompt_logprobs = false;
+};
+
+enum class Finish { stop, length, cancelled, error };
+
+/// What the server is told about a continuation, in this order, on a thread of the backend; none may block.
+struct ContinuationEvents {
+  /// Tokens of the prompt done, of them reused from earlier continuations.
+  std::function<void(int64_t done, int64_t reused)> on_prompt;
+  /// With prompt_logprobs: of prompt tokens 1, 2, …, part after part.
+  std::function<void(const std::vector<decode::Choice>& scores)> on_prompt_scores;
+  /// A token, and the text that may be shown now that it has come (often none: a character is not yet whole).
+  std::function<void(const decode::Choice& token, const std::string& text)> on_token;
+  /// Once, at the end, when all that the continuation held is freed: the rest of the text, and what went wrong.
+  std::function<void(Finish finish, const std::string& rest, const std::string& error)> on_end;
+};
+
+/// What does not change while a backend lives.
+struct BackendCard {
+  std::vector<std::string> names;  // of the model; the first is told to clients
+  int64_t context = 0;             // tokens that prompt and continuation have together
+  int64_t vocabulary = 0;
+  int64_t max_batch = 1;             // continuations that run at once
+  bool chat = false;                 // the model has a chat template
+  std::string fingerprint;           // of all that answers depend on
+  decode::SamplingOptions sampling;  // where a request is silent
+};
+
+struct BackendStatus {
+  int64_t waiting = 0, running = 0;
+  int64_t cache_limit = 0, prefix_bytes = 0;
+  std::map<std::string, int64_t> cache_bytes;  // by policy
+};
+
+/// What computes. The HTTP layer sees nothing else of models. All members may be called from any thread; mistakes of
+/// the caller are base::Errors.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual const BackendCard& card() const = 0;
+  virtual std::vector<int64_t> encode(const std::string& text, bool add_special_tokens) const = 0;
+  virtual std::string decode(const std::vector<int64_t>& tokens) const = 0;
+  /// What the token adds to a text; alone it need not be whole characters.
+  virtual std::string token_bytes(int64_t token) const = 0;
+  virtual std::vector<int64_t> encode_chat(const base::Json& messages, const base::Json& tools,
+                                           const base::Json& variables) const = 0;
+  /// Throws unless the text names a cache policy that this model can have.
+  virtual void check_cache(const std::string& policy) const = 0;
+
+  /// Begins a continuation and returns its number.
+  virtual int64_t submit(ContinuationRequest request, ContinuationEvents events) = 0;
+  virtual void cancel(int64_t number) = 0;
+  virtual BackendStatus status() const = 0;
+};
+
+}  // namespace incontext::serve

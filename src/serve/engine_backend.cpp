@@ -1,0 +1,149 @@
+#include "serve/engine_backend.h"
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <thread>
+
+#include "base/machine.h"
+#include "decode/engine.h"
+#include "decode/opened_model.h"
+#include "decode/text_stream.h"
+#include "text/byte_level.h"
+#include "text/utf8.h"
+
+namespace incontext::serve {
+namespace {
+
+Finish finish_of(decode::Finish finish) {
+  switch (finish) {
+    case decode::Finish::stop:
+      return Finish::stop;
+    case decode::Finish::length:
+      return Finish::length;
+    case decode::Finish::cancelled:
+      return Finish::cancelled;
+    case decode::Finish::error:
+      return Finish::error;
+  }
+  return Finish::error;
+}
+
+// FNV-1a: the same in every build, unlike std::hash.
+uint64_t digest(const std::string& text) {
+  uint64_t value = 0xcbf29ce484222325;
+  for (const char c : text) value = (value ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  return value;
+}
+
+class EngineBackend : public Backend {
+ public:
+  EngineBackend(const decode::OpenedModel& opened, const decode::EngineOptions& options, std::vector<std::string> names)
+      : opened_(opened), engine_(*opened.model, options) {
+    card_.names = std::move(names);
+    card_.context = opened.model->config().context;
+    card_.vocabulary = opened.model->config().options.vocabulary;
+    card_.max_batch = engine_.options().max_batch;
+    card_.chat = opened.chat.has_value();
+    card_.fingerprint = fmt::format("fp_{:016x}", digest(base::version() + " " + opened.model->fingerprint()));
+    card_.sampling = opened.defaults.sampling;
+    const std::vector<int64_t> anchor = opened.tokenizer->encode("a", /*add_special_tokens=*/false);
+    if (!anchor.empty()) anchor_ = {anchor.back()};
+    thread_ = std::thread([this] { engine_.run(stop_); });
+  }
+
+  ~EngineBackend() override {
+    stop_ = true;
+    thread_.join();
+  }
+
+  const BackendCard& card() const override { return card_; }
+
+  std::vector<int64_t> encode(const std::string& text, bool add_special_tokens) const override {
+    return opened_.tokenizer->encode(text, add_special_tokens);
+  }
+
+  std::string decode(const std::vector<int64_t>& tokens) const override { return opened_.tokenizer->decode(tokens); }
+
+  // Decoders trim what begins a text, so the token is looked at behind another one.
+  std::string token_bytes(int64_t token) const override {
+    const std::optional<std::string> written = opened_.tokenizer->id_to_token(token);
+    if (!written) return "";
+    const std::string before = opened_.tokenizer->decode(anchor_);
+    std::vector<int64_t> both = anchor_;
+    both.push_back(token);
+    const std::string text = opened_.tokenizer->decode(both);
+    if (text.starts_with(before) && text.find(text::kReplacementCharacter) == std::string::npos) {
+      return text.substr(before.size());
+    }
+    // A part of a character: "<0xE2>" of byte fallback, or written in byte-level characters.
+    if (written->size() == 6 && written->starts_with("<0x")) {
+      return {static_cast<char>(std::stoi(written->substr(3, 2), nullptr, 16))};
+    }
+    return text::characters_to_bytes(*written);
+  }
+
+  std::vector<int64_t> encode_chat(const base::Json& messages, const base::Json& tools,
+                                   const base::Json& variables) const override {
+    return opened_.encode_chat(messages, tools, variables);
+  }
+
+  void check_cache(const std::string& policy) const override {
+    cache::full_bytes(cache::parse_policy(policy), opened_.model->cache_shape(1));
+  }
+
+  int64_t submit(ContinuationRequest asked, ContinuationEvents events) override {
+    decode::GenerationRequest request;
+    request.prompt = std::move(asked.prompt);
+    request.max_tokens = asked.max_tokens;
+    request.sampling = std::move(asked.sampling);
+    if (!asked.ignore_eos) request.stop_ids = opened_.defaults.stop_ids;
+    request.policy = cache::parse_policy(asked.cache);
+    request.top_logprobs = asked.top_logprobs;
+    request.prompt_logprobs = asked.prompt_logprobs;
+
+    auto text = std::make_shared<decode::TextStream>(opened_.tokenizer, std::move(asked.stop));
+    auto told = std::make_shared<ContinuationEvents>(std::move(events));
+    decode::GenerationEvents inner;
+    inner.on_prompt = [told](int64_t done, int64_t reused) { told->on_prompt(done, reused); };
+    inner.on_prompt_scores = [told](const std::vector<decode::Choice>& scores) { told->on_prompt_scores(scores); };
+    inner.on_token = [told, text](const decode::Choice& choice) {
+      told->on_token(choice, text->push(choice.token));
+      return !text->stopped();
+    };
+    inner.on_end = [told, text](decode::Finish finish, const std::string& error) {
+      const std::string rest = text->finish();
+      const bool stopped = text->stopped() && finish == decode::Finish::length;
+      told->on_end(stopped ? Finish::stop : finish_of(finish), rest, error);
+    };
+    return engine_.submit(std::move(request), std::move(inner));
+  }
+
+  void cancel(int64_t number) override { engine_.cancel(number); }
+
+  BackendStatus status() const override {
+    const decode::EngineStatus status = engine_.status();
+    return {.waiting = status.waiting,
+            .running = status.running,
+            .cache_limit = status.cache_limit,
+            .prefix_bytes = status.prefix_bytes,
+            .cache_bytes = status.cache_bytes};
+  }
+
+ private:
+  const decode::OpenedModel& opened_;
+  decode::Engine engine_;
+  BackendCard card_;
+  std::vector<int64_t> anchor_;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_engine_backend(const decode::OpenedModel& opened, const decode::EngineOptions& options,
+                                             std::vector<std::string> names) {
+  return std::make_unique<EngineBackend>(opened, options, std::move(names));
+}
+
+}  // namespace incontext::serve
