@@ -8,8 +8,9 @@
 #include "base/machine.h"
 #include "decode/engine.h"
 #include "decode/opened_model.h"
-#include "decode/text_stream.h"
+#include "decode/stop_strings.h"
 #include "text/byte_level.h"
+#include "text/stream_decoder.h"
 #include "text/utf8.h"
 
 namespace incontext::serve {
@@ -35,6 +36,29 @@ uint64_t digest(const std::string& text) {
   for (const char c : text) value = (value ^ static_cast<unsigned char>(c)) * 0x100000001b3;
   return value;
 }
+
+/// The text of a continuation, token by token, ended by stop strings.
+class ContinuationText {
+ public:
+  // Decoders trim the space that begins a text, and a continuation begins none: the last token of the prompt goes
+  // before it.
+  ContinuationText(const std::shared_ptr<const text::Tokenizer>& tokenizer, int64_t last_of_prompt,
+                   std::vector<std::string> stop)
+      : decoder_(tokenizer, /*skip_special_tokens=*/true), stops_(std::move(stop)) {
+    decoder_.push(last_of_prompt);
+  }
+
+  std::string push(int64_t token) { return stops_.add(decoder_.push(token)); }
+  std::string finish() {
+    const std::string shown = stops_.add(decoder_.finish());
+    return stops_.stopped() ? shown : shown + stops_.finish();
+  }
+  bool stopped() const { return stops_.stopped(); }
+
+ private:
+  text::StreamDecoder decoder_;
+  decode::StopStrings stops_;
+};
 
 class EngineBackend : public Backend {
  public:
@@ -94,6 +118,7 @@ class EngineBackend : public Backend {
 
   int64_t submit(ContinuationRequest asked, ContinuationEvents events) override {
     decode::GenerationRequest request;
+    const int64_t last_of_prompt = asked.prompt.back();
     request.prompt = std::move(asked.prompt);
     request.max_tokens = asked.max_tokens;
     request.sampling = std::move(asked.sampling);
@@ -102,7 +127,7 @@ class EngineBackend : public Backend {
     request.top_logprobs = asked.top_logprobs;
     request.prompt_logprobs = asked.prompt_logprobs;
 
-    auto text = std::make_shared<decode::TextStream>(opened_.tokenizer, std::move(asked.stop));
+    auto text = std::make_shared<ContinuationText>(opened_.tokenizer, last_of_prompt, std::move(asked.stop));
     auto told = std::make_shared<ContinuationEvents>(std::move(events));
     decode::GenerationEvents inner;
     inner.on_prompt = [told](int64_t done, int64_t reused) { told->on_prompt(done, reused); };

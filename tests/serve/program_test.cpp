@@ -139,6 +139,8 @@ TEST_F(ServeProgram, PromptLogprobsAreThoseOfGeneration) {
     EXPECT_NEAR(scored["token_logprobs"][first + i].get<double>(), values[i].get<double>(), 1e-4);
   }
   EXPECT_TRUE(scored["token_logprobs"][0].is_null());
+  echo["prompt"] = "Once upon";
+  EXPECT_EQ(program.complete(echo)["choices"][0]["text"], "Once upon a") << "the space before the token is kept";
 }
 
 TEST_F(ServeProgram, AVanishedClientFreesItsCache) {
