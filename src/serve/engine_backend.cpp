@@ -41,23 +41,34 @@ uint64_t digest(const std::string& text) {
 class ContinuationText {
  public:
   // Decoders trim the space that begins a text, and a continuation begins none: the last token of the prompt goes
-  // before it.
+  // before it, and what it says is taken away again.
   ContinuationText(const std::shared_ptr<const text::Tokenizer>& tokenizer, int64_t last_of_prompt,
                    std::vector<std::string> stop)
       : decoder_(tokenizer, /*skip_special_tokens=*/true), stops_(std::move(stop)) {
+    text::StreamDecoder alone(tokenizer, /*skip_special_tokens=*/true);
+    alone.push(last_of_prompt);
+    held_ = alone.finish();
     decoder_.push(last_of_prompt);
   }
 
-  std::string push(int64_t token) { return stops_.add(decoder_.push(token)); }
+  std::string push(int64_t token) { return stops_.add(without_prompt(decoder_.push(token))); }
   std::string finish() {
-    const std::string shown = stops_.add(decoder_.finish());
+    const std::string shown = stops_.add(without_prompt(decoder_.finish()));
     return stops_.stopped() ? shown : shown + stops_.finish();
   }
   bool stopped() const { return stops_.stopped(); }
 
  private:
+  std::string without_prompt(std::string piece) {
+    if (piece.empty()) return piece;
+    if (piece.starts_with(held_)) piece.erase(0, held_.size());
+    held_.clear();
+    return piece;
+  }
+
   text::StreamDecoder decoder_;
   decode::StopStrings stops_;
+  std::string held_;  // what the decoder had not yet told of the prompt
 };
 
 class EngineBackend : public Backend {
