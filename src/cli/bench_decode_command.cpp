@@ -4,9 +4,9 @@
 #include "base/machine.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/model_folder.h"
 #include "cli/shared_flags.h"
 #include "decode/benchmark.h"
-#include "hub/model_place.h"
 #include "kernels/bandwidth.h"
 #include "kernels/peak.h"
 
@@ -44,7 +44,7 @@ base::Json bench_prefill(const BenchDecodeArguments& arguments, const models::La
 
 void run_bench_decode(const BenchDecodeArguments& arguments) {
   const tensor::Runtime runtime = arguments.compute.start();
-  const models::LanguageModel model(hub::find_model(arguments.model, {}), torch::kCPU, arguments.compute.operations());
+  const models::LanguageModel model(find_model_folder(arguments.model), torch::kCPU, arguments.compute.operations());
   base::Json results = base::Json::array();
   if (!arguments.json) {
     std::cout << fmt::format("{}; {} threads; cache {}\n", base::machine_description(), runtime.threads,

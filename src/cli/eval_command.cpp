@@ -8,8 +8,11 @@
 #include "cli/commands.h"
 #include "cli/shared_flags.h"
 #include "eval/evaluate.h"
+#include "eval/text_losses.h"
 #include "models/checkpoint.h"
+#include "models/llama_folder.h"
 #include "report/summary.h"
+#include "tensor/device.h"
 #include "train/checkpoint.h"
 #include "train/run.h"
 
@@ -64,9 +67,20 @@ void change_task(const EvalArguments& arguments, train::RunOptions& options) {
   if (!arguments.task.empty()) base::apply_assignment(node, "name=" + arguments.task);
   for (const std::string& assignment : arguments.task_assignments) base::apply_assignment(node, assignment);
   const int64_t dims = options.task.dims;
+  const bool was_text = options.task.is_text();
   base::read_options(node, options.task);
+  base::check(was_text == options.task.is_text(),
+              "--task: a model of text cannot be measured on functions, nor the "
+              "other way round");
   base::check(options.task.dims == dims, "--set-task: the model was trained for dims {}, not {}", dims,
               options.task.dims);
+}
+
+models::Decoder open_decoder(const OpenedRun& run, torch::Device device) {
+  if (!run.options.task.is_text()) return models::load_model(run.checkpoint, device);
+  models::Decoder decoder(run.options.model, /*input_dims=*/0, /*seed=*/0, device);
+  models::load_language_parameters(decoder, run.checkpoint);
+  return decoder;
 }
 
 std::vector<base::Record> evaluate_one(const std::string& directory, const EvalArguments& arguments,
@@ -74,28 +88,36 @@ std::vector<base::Record> evaluate_one(const std::string& directory, const EvalA
                                        const std::string& command) {
   OpenedRun run = open_run(directory);
   change_task(arguments, run.options);
-  models::Decoder decoder = models::load_model(run.checkpoint, device);
+  const bool is_text = run.options.task.is_text();
+  models::Decoder decoder = open_decoder(run, device);
   decoder.operations() = arguments.compute.operations();
   if (run.options.training.precision == "bf16") decoder.operations().precision = kernels::Precision::bf16;
-  base::check(decoder.input_dims() == run.options.task.dims, "{}: the model takes {} dimensions, the task has {}",
-              run.checkpoint.string(), decoder.input_dims(), run.options.task.dims);
+  base::check(is_text || decoder.input_dims() == run.options.task.dims,
+              "{}: the model takes {} dimensions, the task has {}", run.checkpoint.string(), decoder.input_dims(),
+              run.options.task.dims);
   const std::string name = fs::absolute(run.directory / "").lexically_normal().parent_path().filename().string();
   std::unique_ptr<base::Progress> progress;
   constexpr int64_t kTicks = 1000;
   if (!arguments.quiet) progress = std::make_unique<base::Progress>(name, kTicks, "‰");
   std::string stage;
   std::vector<base::Record> records;
-  eval::evaluate(
-      {.run = name, .decoder = &decoder, .options = run.options, .step = step_of(run.checkpoint)}, options,
-      [&](base::Record record) { records.push_back(std::move(record)); },
-      [&](const std::string& what, double done) {
-        if (!progress) return;
-        if (what != stage) {
-          stage = what;
-          progress->start_from(0);
-        }
-        progress->update(static_cast<int64_t>(std::lround(done * kTicks)), what);
-      });
+  const eval::Subject subject{
+      .run = name, .decoder = &decoder, .options = run.options, .step = step_of(run.checkpoint)};
+  const auto keep = [&](base::Record record) { records.push_back(std::move(record)); };
+  const auto show = [&](const std::string& what, double done) {
+    if (!progress) return;
+    if (what != stage) {
+      stage = what;
+      progress->start_from(0);
+    }
+    progress->update(static_cast<int64_t>(std::lround(done * kTicks)), what);
+  };
+  if (is_text) {
+    const tasks::PackedText text(run.options.task.text, &tensor::kernel_pool());
+    eval::evaluate_text(subject, text, options, keep, show);
+  } else {
+    eval::evaluate(subject, options, keep, show);
+  }
   if (progress) progress->finish();
   base::RecordWriter writer(run.directory / "evaluation.jsonl", command);
   for (const base::Record& record : records) writer.write(record);

@@ -1,7 +1,7 @@
 #include "cli/generation_flags.h"
 
 #include "base/signals.h"
-#include "hub/model_place.h"
+#include "cli/model_folder.h"
 
 namespace incontext::cli {
 
@@ -37,7 +37,7 @@ std::filesystem::path GenerationFlags::folder(bool quiet) const {
   options.download = download;
   options.transfer.stop_requested = [&] { return interrupt.requested(); };
   options.transfer.quiet = quiet;
-  return hub::find_model(model, options);
+  return find_model_folder(model, options);
 }
 
 decode::GenerationRequest GenerationFlags::request(const decode::OpenedModel& opened) const {

@@ -7,10 +7,10 @@
 #include "base/signals.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/model_folder.h"
 #include "cli/shared_flags.h"
 #include "decode/engine.h"
 #include "decode/opened_model.h"
-#include "hub/model_place.h"
 #include "serve/access.h"
 #include "serve/engine_backend.h"
 #include "serve/server.h"
@@ -47,7 +47,7 @@ std::filesystem::path folder_of(const ServeArguments& arguments) {
   hub::FindOptions options;
   options.download = arguments.download;
   options.transfer.stop_requested = [&] { return interrupt.requested(); };
-  return hub::find_model(arguments.model, options);
+  return find_model_folder(arguments.model, options);
 }
 
 std::vector<std::string> names_of(const ServeArguments& arguments, const std::filesystem::path& folder) {

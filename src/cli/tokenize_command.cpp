@@ -4,7 +4,7 @@
 #include "base/config_node.h"
 #include "base/file.h"
 #include "cli/commands.h"
-#include "hub/model_place.h"
+#include "cli/model_folder.h"
 #include "text/tokenizer.h"
 
 namespace incontext::cli {
@@ -44,7 +44,7 @@ std::vector<int64_t> parse_ids(const std::string& text) {
 }
 
 void run_tokenize(const TokenizeArguments& arguments) {
-  const auto tokenizer = text::Tokenizer::open(hub::find_model(arguments.model, {}));
+  const auto tokenizer = text::Tokenizer::open(find_model_folder(arguments.model));
   std::vector<int64_t> ids;
   std::string text = input(arguments);
   if (arguments.decode) {

@@ -78,6 +78,8 @@ class Decoder {
   torch::Tensor run_layers(torch::Tensor hidden, int64_t first, int64_t last, const Step& step = {}) const;
   /// Read-out of normalised hidden [..., width] -> [...], a scalar per token, or [..., vocabulary], logits.
   torch::Tensor head(const torch::Tensor& normed) const;
+  /// The head's matrix over the vocabulary, [vocabulary, token_width], for losses that multiply by it themselves.
+  const torch::Tensor& head_weight() const { return head_; }
 
   /// The norm before the read-out; in a looped model that repeats up to the last layer, part of each loop.
   torch::Tensor final_norm(const torch::Tensor& hidden) const;

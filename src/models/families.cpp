@@ -121,16 +121,9 @@ void set_rows(const LanguageConfig& config, const std::string& stem, Place& plac
 }
 
 Place place_of(const LanguageConfig& config, const std::string& name) {
-  const size_t dot = name.rfind('.');
-  const auto [stem, layer] = split_layer(name.substr(0, dot));
-  const Stems& stems = stems_of(config.model_type);
-  const auto found = stems.find(stem);
-  INCONTEXT_ASSERT(found != stems.end());
+  const std::string stem = split_layer(name.substr(0, name.rfind('.'))).first;
   Place place;
-  place.name = found->second + name.substr(dot);
-  if (const size_t number = place.name.find(".N."); number != std::string::npos) {
-    place.name.replace(number + 1, 1, layer);
-  }
+  place.name = weight_name(config.model_type, name);
   set_rows(config, stem, place);
   const bool linear = stem.starts_with("layers.N.attention.") || stem.starts_with("layers.N.mlp.");
   place.transposed = config.model_type == "gpt2" && linear && name.ends_with(".weight");
@@ -192,6 +185,17 @@ Tensor find_weight(const LanguageConfig& config, const WeightFiles& files, const
   }
   if (tensor.dim() < 2) return tensor.to(torch::kFloat32).contiguous();
   return place.transposed ? tensor.contiguous() : tensor;
+}
+
+std::string weight_name(const std::string& model_type, const std::string& name) {
+  const size_t dot = name.rfind('.');
+  const auto [stem, layer] = split_layer(name.substr(0, dot));
+  const Stems& stems = stems_of(model_type);
+  const auto found = stems.find(stem);
+  INCONTEXT_ASSERT(found != stems.end());
+  std::string theirs = found->second + name.substr(dot);
+  if (const size_t number = theirs.find(".N."); number != std::string::npos) theirs.replace(number + 1, 1, layer);
+  return theirs;
 }
 
 bool is_not_a_parameter(const std::string& name) {

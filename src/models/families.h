@@ -31,6 +31,9 @@ std::vector<std::string> language_families();
 /// as ours do; vectors in fp32.
 torch::Tensor find_weight(const LanguageConfig& config, const WeightFiles& files, const std::string& name);
 
+/// The name that a family's files give to one of our parameters, where it is a tensor of its own there.
+std::string weight_name(const std::string& model_type, const std::string& name);
+
 /// Names of the family's tensors that hold no parameter (masks, cached angles).
 bool is_not_a_parameter(const std::string& name);
 

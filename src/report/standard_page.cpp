@@ -120,13 +120,29 @@ Section loops_section(const std::vector<Record>& merged) {
   return section;
 }
 
+Section positions_section(const std::vector<Record>& merged) {
+  Section section{.heading = "Loss against the position in the text"};
+  section.paragraphs = {
+      "The mean loss of held-out tokens by their position in a sequence, that is, by how much text the model has seen "
+      "before them. Positions are taken in groups that double in size; a point stands at the last of its group."};
+  Plot plot{.title = "held-out text"};
+  for (Curve& curve : collect(merged, {.what = "token_loss", .x = "position", .curve_by = {"run"}})) {
+    plot.curves.push_back({.curve = std::move(curve)});
+  }
+  if (plot.curves.empty()) return section;
+  plot.x = {.label = "position", .logarithmic = true};
+  plot.y.label = "nats per token";
+  section.plots.push_back(std::move(plot));
+  return section;
+}
+
 Section training_section(const std::vector<Record>& merged) {
   Section section{.heading = "Training"};
   section.paragraphs = {fmt::format(
       "Values during training, by optimizer step. Where a curve has more than {} points, each one drawn is the mean of "
       "neighbours. During a curriculum the task itself becomes harder, so the loss may rise.",
       kMostTrainingPoints)};
-  for (const char* what : {"training_loss", "gradient_norm", "learning_rate"}) {
+  for (const char* what : {"training_loss", "held_out_loss", "gradient_norm", "learning_rate"}) {
     Plot plot{.title = spaced(what)};
     for (const Curve& curve : collect(merged, {.what = what, .x = "step", .curve_by = {"run"}})) {
       plot.curves.push_back({.curve = thin(curve, kMostTrainingPoints)});
@@ -217,7 +233,8 @@ void write_report(const std::vector<RunRecords>& runs, const std::filesystem::pa
       "several seeds, or the interval stored with a single one."};
   glance.tables = summary_tables(runs);
   page.sections.push_back(std::move(glance));
-  for (Section section : {examples_section(merged), loops_section(merged), training_section(merged)}) {
+  for (Section section :
+       {examples_section(merged), loops_section(merged), positions_section(merged), training_section(merged)}) {
     if (!section.plots.empty()) page.sections.push_back(std::move(section));
   }
   page.sections.push_back(origin_section(runs));

@@ -56,6 +56,12 @@ bool is_speed(const Record& record) {
   return record.what == "steps_per_second" || record.what == "peer_steps_per_second" || record.what == "ratio";
 }
 
+// What `incontext eval` measures of a language model, as against what training writes down on the way.
+bool is_of_text(const Record& record) {
+  return record.has_interval && (record.what == "held_out_loss" || record.what == "perplexity" ||
+                                 record.what == "bits_per_byte" || record.what == "token_loss");
+}
+
 void require_records(const std::vector<RunRecords>& runs) {
   base::check(!runs.empty(), "report: expected at least one run");
   for (const RunRecords& run : runs) {
@@ -122,6 +128,28 @@ Table error_table(const std::vector<Record>& merged) {
   return table;
 }
 
+Table text_table(const std::vector<Record>& merged) {
+  Table table;
+  table.title = "Held-out text";
+  table.columns = {"run", "step", "loss, nats per token", "perplexity", "bits per byte"};
+  table.alignment = {Align::left, Align::right, Align::right, Align::right, Align::right};
+  for (const Record& loss : merged) {
+    if (loss.what != "held_out_loss" || !is_of_text(loss)) continue;
+    std::vector<std::string> row = {setting_text(loss, "run"), setting_text(loss, "step")};
+    for (const char* what : {"held_out_loss", "perplexity", "bits_per_byte"}) {
+      const auto same = [&](const Record& record) { return record.what == what && record.setting == loss.setting; };
+      const auto found = std::find_if(merged.begin(), merged.end(), same);
+      if (found == merged.end()) {
+        row.emplace_back("-");
+        continue;
+      }
+      row.push_back(value_with_range({.y = found->value, .low = found->low, .high = found->high, .count = 1}));
+    }
+    table.rows.push_back(std::move(row));
+  }
+  return table;
+}
+
 Table speed_table(const std::vector<Record>& merged) {
   Table table;
   table.title = "Training speed";
@@ -151,12 +179,13 @@ Table training_table(const std::vector<Record>& merged) {
 std::vector<Table> summary_tables(const std::vector<RunRecords>& runs) {
   const std::vector<Record> merged = merge_runs(runs);
   std::vector<Table> tables;
-  for (Table& table : std::vector<Table>{error_table(merged), training_table(merged), speed_table(merged)}) {
+  for (Table& table :
+       std::vector<Table>{error_table(merged), text_table(merged), training_table(merged), speed_table(merged)}) {
     if (!table.rows.empty()) tables.push_back(std::move(table));
   }
   std::vector<std::string> names;
   for (const RunRecords& run : runs) names.push_back(run.name);
-  base::check(!tables.empty(), "report: expected records of errors, training losses or speeds in {}, got none",
+  base::check(!tables.empty(), "report: expected records of errors, losses or speeds in {}, got none",
               base::enumerate_names(names));
   return tables;
 }
@@ -198,11 +227,13 @@ std::string csv_summary(const std::vector<RunRecords>& runs) {
   add("squared_error_by_loop", "loops", 7);
   for (size_t row = first; row < table.rows.size(); ++row) std::swap(table.rows[row][6], table.rows[row][7]);
   for (const Record& record : merged) {
-    if (!is_speed(record)) continue;
+    if (!is_speed(record) && !is_of_text(record)) continue;
     std::vector<std::string> row(table.columns.size());
     row[0] = record.what;
     row[1] = setting_text(record, "run");
-    row[5] = setting_text(record, "model");
+    row[2] = setting_text(record, "task");
+    row[5] = setting_text(record, is_speed(record) ? "model" : "predictor");
+    row[7] = setting_text(record, "position");
     row[8] = fmt::format("{}", record.value);
     if (record.has_interval) {
       row[9] = fmt::format("{}", record.low);
@@ -211,7 +242,7 @@ std::string csv_summary(const std::vector<RunRecords>& runs) {
     row[11] = "1";
     table.rows.push_back(std::move(row));
   }
-  base::check(!table.rows.empty(), "report: expected records of errors or speeds, got none");
+  base::check(!table.rows.empty(), "report: expected records of errors, losses or speeds, got none");
   return to_csv(table);
 }
 

@@ -27,6 +27,9 @@ std::vector<base::Record> merge_runs(const std::vector<RunRecords>& runs);
 /// examples. Settings that are the same in all rows stand in the title.
 Table error_table(const std::vector<base::Record>& merged);
 
+/// Per run of a language model the loss, perplexity and bits per byte of held-out text.
+Table text_table(const std::vector<base::Record>& merged);
+
 /// Speeds and their ratios per run and model.
 Table speed_table(const std::vector<base::Record>& merged);
 

@@ -195,6 +195,12 @@ std::vector<std::string> task_names() {
   return names;
 }
 
+std::vector<std::string> trainable_names() {
+  std::vector<std::string> names = task_names();
+  names.emplace_back(kTextTask);
+  return names;
+}
+
 std::unique_ptr<FunctionClass> make_function_class(const TaskOptions& options) {
   for (const Entry& entry : kClasses) {
     if (options.name == entry.name) return entry.make(options);

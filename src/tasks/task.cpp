@@ -32,6 +32,8 @@ std::string TaskOptions::validate() const {
   if (condition_number != 1 && dims == 1) {
     return fmt::format("condition_number: expected 1 with a single dimension, got {}", condition_number);
   }
+  if (is_text() && text.files.empty()) return "text: expected files to learn from (task.text.files)";
+  if (!is_text() && !text.files.empty()) return fmt::format("text.files: the task is {}, expected text", name);
   return "";
 }
 

@@ -5,11 +5,18 @@
 #include <vector>
 
 #include "base/options.h"
+#include "tasks/text_options.h"
 
 namespace incontext::tasks {
 
 /// The function classes that make_task() knows.
 std::vector<std::string> task_names();
+
+/// The name of the task that is not a function class: to predict the next token of a text (packed_text.h).
+inline constexpr const char* kTextTask = "text";
+
+/// What a model can be trained on: the function classes, and text.
+std::vector<std::string> trainable_names();
 
 /// A distribution over prompts x_1, f(x_1), x_2, f(x_2), …: a class of functions f and a distribution of inputs x.
 /// Garg et al., "What Can Transformers Learn In-Context?", NeurIPS 2022, sections 3 and 5.
@@ -24,10 +31,11 @@ struct TaskOptions {
   double input_scale = 1;
   double condition_number = 1;
   uint64_t rotation_seed = 0;
+  TextOptions text;
 
   template <class Visitor>
   void visit(Visitor& v) {
-    v.field("name", name, "function class", base::one_of(task_names()));
+    v.field("name", name, "function class, or text", base::one_of(trainable_names()));
     v.field("dims", dims, "dimensions of an input", base::between(1, 4096));
     v.field("noise", noise, "noisy_linear_regression: standard deviation of the label noise", base::at_least(0));
     v.field("renormalise", renormalise, "noisy_linear_regression: scale noisy labels to the variance of clean ones");
@@ -39,8 +47,10 @@ struct TaskOptions {
             "of the inputs' covariance: its eigenvalues fall geometrically from 1 to 1/condition_number",
             base::at_least(1));
     v.field("rotation_seed", rotation_seed, "names the eigenbasis of the inputs' covariance; part of the task");
+    v.group("text", text, "text: documents of a language model");
   }
 
+  bool is_text() const { return name == kTextTask; }
   std::string validate() const;
 };
 

@@ -7,6 +7,11 @@
 
 namespace incontext::text {
 
+void TokenizerParts::finish_added_tokens() {
+  for (const AddedToken& token : added.all()) tokens[token.id] = token.content;
+  added.finish(normalizer.get());
+}
+
 Tokenizer::Tokenizer(std::unique_ptr<const TokenizerParts> parts) : parts_(std::move(parts)) {}
 Tokenizer::~Tokenizer() = default;
 

@@ -61,9 +61,8 @@ std::unique_ptr<const Bpe> read_bpe(const JsonField& field) {
 
 }  // namespace
 
-void read_tokenizer_json(const std::filesystem::path& path, TokenizerParts& parts) {
-  const SortedJson json = read_json(path);
-  const JsonField file(json, path.string());
+void read_tokenizer_json(const SortedJson& json, const std::string& where, TokenizerParts& parts) {
+  const JsonField file(json, where);
   if (const auto field = file.find("normalizer")) parts.normalizer = make_normalizer(*field);
   if (const auto field = file.find("pre_tokenizer")) parts.pre_tokenizer = make_pre_tokenizer(*field);
   if (const auto field = file.find("post_processor")) parts.surrounding = read_post_processor(*field);

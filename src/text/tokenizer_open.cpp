@@ -175,7 +175,7 @@ std::shared_ptr<const Tokenizer> Tokenizer::open(const fs::path& folder) {
   const bool has_own = fs::exists(folder / "tokenizer.json");
   bool gpt2_names = false;
   if (has_own) {
-    read_tokenizer_json(folder / "tokenizer.json", *parts);
+    read_tokenizer_json(read_json(folder / "tokenizer.json"), (folder / "tokenizer.json").string(), *parts);
   } else if (fs::exists(folder / "tokenizer.model")) {
     read_sentencepiece(folder / "tokenizer.model", files.config_field().flag_or("legacy", true), *parts);
     if (!adds_bos) adds_bos = true;
@@ -188,8 +188,7 @@ std::shared_ptr<const Tokenizer> Tokenizer::open(const fs::path& folder) {
   }
   read_added_tokens(files, has_own, *parts);
   if (gpt2_names) add_special(files, "<|endoftext|>", *parts);
-  for (const AddedToken& token : parts->added.all()) parts->tokens[token.id] = token.content;
-  parts->added.finish(parts->normalizer.get());
+  parts->finish_added_tokens();
 
   parts->special = read_special_tokens(files, *parts);
   if (gpt2_names && !parts->special.eos) {

@@ -8,6 +8,7 @@
 #include "text/added_tokens.h"
 #include "text/bpe.h"
 #include "text/decoder.h"
+#include "text/json_field.h"
 #include "text/normalizer.h"
 #include "text/post_processor.h"
 #include "text/pre_tokenizer.h"
@@ -43,10 +44,13 @@ struct TokenizerParts {
   Decoder decoder;
   std::unordered_map<int64_t, std::string> tokens;  // of the model and added, by id
   SpecialTokens special;
+
+  /// After the last added token: makes them known to `tokens`, and ready to be looked for in a text.
+  void finish_added_tokens();
 };
 
 /// The three kinds of files. They set all but `special` and what tokenizer_config.json changes.
-void read_tokenizer_json(const std::filesystem::path& path, TokenizerParts& parts);
+void read_tokenizer_json(const SortedJson& json, const std::string& where, TokenizerParts& parts);
 void read_sentencepiece(const std::filesystem::path& path, bool space_after_special, TokenizerParts& parts);
 void read_vocabulary_and_merges(const std::filesystem::path& folder, bool add_prefix_space, TokenizerParts& parts);
 

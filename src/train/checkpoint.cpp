@@ -71,7 +71,7 @@ fs::path save_checkpoint(const Trainer& trainer, const fs::path& run, uint64_t r
   fs::remove_all(partial);
   base::make_directories(partial);
   try {
-    models::save_model(trainer.model(), partial, {{"run", base::options_to_json(trainer.options())}});
+    trainer.objective().save_model(trainer.model(), partial);
     write_state(trainer, partial / kStateFile, records_bytes);
   } catch (...) {
     std::error_code ignored;
@@ -89,7 +89,7 @@ std::optional<fs::path> latest_checkpoint(const fs::path& run) {
 }
 
 uint64_t load_checkpoint(Trainer& trainer, const fs::path& checkpoint) {
-  models::load_parameters(trainer.model(), checkpoint);
+  trainer.objective().load_model(trainer.model(), checkpoint);
   const fs::path path = checkpoint / kStateFile;
   const tensor::SafetensorsFile file(path);
   const auto format = file.metadata().find("format");
@@ -106,6 +106,13 @@ uint64_t load_checkpoint(Trainer& trainer, const fs::path& checkpoint) {
   }
   trainer.set_steps_done(static_cast<int64_t>(read_count(file, "steps_done", path)));
   return read_count(file, "records_bytes", path);
+}
+
+void load_initial_weights(Trainer& trainer) {
+  const fs::path folder = trainer.options().training.initial_weights;
+  if (folder.empty()) return;
+  base::check(fs::is_directory(folder), "training.initial_weights: {}: no such directory", folder.string());
+  trainer.objective().load_model(trainer.model(), latest_checkpoint(folder).value_or(folder));
 }
 
 void prune_checkpoints(const fs::path& run, int64_t keep) {

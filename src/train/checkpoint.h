@@ -23,6 +23,9 @@ std::optional<std::filesystem::path> latest_checkpoint(const std::filesystem::pa
 /// Puts weights, moments and the step back; returns records_bytes. Anything that does not fit is an Error.
 uint64_t load_checkpoint(Trainer& trainer, const std::filesystem::path& checkpoint);
 
+/// Puts the weights of training.initial_weights, where it is given, into a trainer that has made no step.
+void load_initial_weights(Trainer& trainer);
+
 /// Removes all but the `keep` newest checkpoints, and what a killed run left half-written.
 void prune_checkpoints(const std::filesystem::path& run, int64_t keep);
 

@@ -2,7 +2,102 @@
 
 #include <algorithm>
 
+#include "base/file.h"
+#include "models/checkpoint.h"
+#include "models/llama_folder.h"
+#include "ops/next_token_loss.h"
+#include "tensor/device.h"
+#include "text/byte_tokenizer.h"
+
 namespace incontext::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+class FunctionObjective : public Objective {
+ public:
+  FunctionObjective(const RunOptions& options, torch::Device device)
+      : options_(options), device_(device), task_(tasks::make_task(options.task)) {}
+
+  int64_t input_dims() const override { return options_.task.dims; }
+
+  torch::Tensor loss(const models::Decoder& decoder, uint64_t first, int64_t count, const Stage& stage) const override {
+    tasks::Batch batch = task_->sample({.seed = options_.seed,
+                                        .purpose = "train",
+                                        .first_index = first,
+                                        .batch = count,
+                                        .points = stage.points,
+                                        .active_dims = stage.dims});
+    batch.xs = batch.xs.to(device_);
+    batch.ys = batch.ys.to(device_);
+    return squared_error_objective(decoder, batch, loop_range(stage.loops, options_.training.loop_window));
+  }
+
+  void save_model(const models::Decoder& decoder, const fs::path& folder) const override {
+    models::save_model(decoder, folder, {{"run", base::options_to_json(options_)}});
+  }
+  void load_model(models::Decoder& decoder, const fs::path& folder) const override {
+    models::load_parameters(decoder, folder);
+  }
+  const tasks::Task* functions() const override { return task_.get(); }
+
+ private:
+  RunOptions options_;
+  torch::Device device_;
+  std::unique_ptr<tasks::Task> task_;
+};
+
+class TextObjective : public Objective {
+ public:
+  TextObjective(const RunOptions& options, torch::Device device)
+      : options_(options), device_(device), text_(options.task.text, &tensor::kernel_pool()) {
+    const int64_t tokens = text_.tokenizer().vocab_size();
+    base::check(options.model.vocabulary >= tokens, "model.vocabulary: expected at least the {} tokens of {}, got {}",
+                tokens, options.task.text.tokenizer, options.model.vocabulary);
+  }
+
+  int64_t input_dims() const override { return 0; }
+
+  torch::Tensor loss(const models::Decoder& decoder, uint64_t first, int64_t count, const Stage&) const override {
+    const NextTokens next = next_tokens(decoder, text_.sample(options_.seed, first, count).to(device_));
+    return ops::next_token_loss(decoder.operations(), next.hidden, decoder.head_weight(), next.targets);
+  }
+
+  // A folder that opens by itself: with its tokenizer.
+  void save_model(const models::Decoder& decoder, const fs::path& folder) const override {
+    const text::SpecialTokens& special = text_.tokenizer().special_tokens();
+    models::LlamaFolderOptions llama;
+    llama.bos_id = special.bos;
+    llama.eos_id = special.eos;
+    models::save_llama(decoder, folder, llama);
+    if (options_.task.text.tokenizer == "bytes") {
+      base::write_file_atomic(folder / "tokenizer.json", text::byte_tokenizer_json());
+      base::write_file_atomic(folder / "tokenizer_config.json", text::byte_tokenizer_config_json());
+      return;
+    }
+    for (const char* name : {"tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json",
+                             "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"}) {
+      const fs::path source = fs::path(options_.task.text.tokenizer) / name;
+      if (fs::exists(source)) base::write_file_atomic(folder / name, base::read_file(source));
+    }
+  }
+  void load_model(models::Decoder& decoder, const fs::path& folder) const override {
+    models::load_language_parameters(decoder, folder);
+  }
+  const tasks::PackedText* text() const override { return &text_; }
+
+ private:
+  RunOptions options_;
+  torch::Device device_;
+  tasks::PackedText text_;
+};
+
+}  // namespace
+
+std::unique_ptr<Objective> make_objective(const RunOptions& options, torch::Device device) {
+  if (options.task.is_text()) return std::make_unique<TextObjective>(options, device);
+  return std::make_unique<FunctionObjective>(options, device);
+}
 
 models::LoopRange loop_range(int64_t budget, int64_t window) {
   return {.count = budget, .read_from = std::max<int64_t>(0, budget - window), .truncate = true};
@@ -18,6 +113,14 @@ torch::Tensor squared_error_objective(const models::Decoder& decoder, const task
     ++reads;
   });
   return total / static_cast<double>(reads);
+}
+
+NextTokens next_tokens(const models::Decoder& decoder, const torch::Tensor& sequences) {
+  const int64_t time = sequences.size(1) - 1;
+  const torch::Tensor inputs = sequences.narrow(1, 0, time).contiguous();
+  const torch::Tensor hidden = decoder.run_layers(decoder.embed(inputs), 0, decoder.options().layers);
+  return {.hidden = decoder.final_norm(hidden).reshape({-1, decoder.options().width}),
+          .targets = sequences.narrow(1, 1, time).reshape({-1})};
 }
 
 }  // namespace incontext::train

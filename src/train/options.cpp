@@ -1,8 +1,34 @@
 #include "train/options.h"
 
+#include <filesystem>
+
+#include "models/llama_folder.h"
+#include "tasks/packed_text.h"
+
 namespace incontext::train {
+namespace {
+
+std::string text_problem(const RunOptions& options) {
+  const CurriculumOptions& curriculum = options.training.curriculum;
+  for (const Ramp* ramp : {&curriculum.dims, &curriculum.points, &curriculum.loops}) {
+    if (ramp->start != 0 || ramp->end != 0) return "training.curriculum: the task text has none";
+  }
+  if (options.training.loop_window != 0) return "training.loop_window: the task text has no loops";
+  const std::string problem = models::llama_problem(options.model);
+  return problem.empty() ? "" : problem + ", because a model of text is written as a Llama";
+}
+
+}  // namespace
 
 void RunOptions::resolve() {
+  std::string& weights = training.initial_weights;
+  if (!weights.empty()) weights = std::filesystem::absolute(weights).lexically_normal().string();
+  if (task.is_text()) {
+    task.text.resolve_paths();
+    if (model.vocabulary == 0) model.vocabulary = tasks::open_text_tokenizer(task.text)->vocab_size();
+    model.max_positions = task.text.context;
+    return;
+  }
   CurriculumOptions& curriculum = training.curriculum;
   if (curriculum.dims.end == 0) curriculum.dims.end = task.dims;
   if (curriculum.points.end == 0) curriculum.points.end = 2 * task.dims + 1;
@@ -11,6 +37,8 @@ void RunOptions::resolve() {
 }
 
 std::string RunOptions::validate() const {
+  if (task.is_text()) return text_problem(*this);
+  if (model.vocabulary != 0) return fmt::format("model.vocabulary: the task {} has no tokens, expected 0", task.name);
   RunOptions resolved = *this;
   resolved.resolve();
   const CurriculumOptions& curriculum = resolved.training.curriculum;

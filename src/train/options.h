@@ -28,10 +28,17 @@ struct OptimizerOptions {
   }
 };
 
+/// Where a curriculum stands at one step.
+struct Stage {
+  int64_t dims = 0, points = 0, loops = 0;
+};
+
 struct CurriculumOptions {
   Ramp dims;
   Ramp points;
   Ramp loops;
+
+  Stage at(int64_t step) const { return {.dims = dims.at(step), .points = points.at(step), .loops = loops.at(step)}; }
 
   template <class Visitor>
   void visit(Visitor& v) {
@@ -49,6 +56,7 @@ struct TrainingOptions {
   double clip_norm = 0;
   std::string precision = "f32";
   int64_t loop_window = 0;
+  std::string initial_weights;
   OptimizerOptions optimizer;
   ScheduleOptions schedule;
   CurriculumOptions curriculum;
@@ -72,6 +80,8 @@ struct TrainingOptions {
             "T: the loss averages the last T loops, earlier ones run without gradient; "
             "0: all loops",
             base::at_least(0));
+    v.field("initial_weights", initial_weights,
+            "run directory or model folder whose weights it begins with; empty: random ones");
     v.group("optimizer", optimizer, "update rule");
     v.group("schedule", schedule, "learning rate over time");
     v.group("curriculum", curriculum, "what grows during training");
@@ -109,7 +119,8 @@ struct RunOptions {
 
   std::string validate() const;
 
-  /// Fills in what was left to other options (curriculum ends, loop window).
+  /// Fills in what was left to other options (curriculum ends, loop window; of a language model its vocabulary and
+  /// longest sequence), and makes paths absolute.
   void resolve();
 };
 

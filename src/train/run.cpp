@@ -63,6 +63,8 @@ class Run {
     if (const auto checkpoint = latest_checkpoint(place.directory)) {
       keep_bytes = load_checkpoint(trainer_, *checkpoint);
       result_.checkpoint = *checkpoint;
+    } else {
+      load_initial_weights(trainer_);
     }
     result_.first_step = trainer_.steps_done();
     log_.emplace(place.directory, place.command, options.training.logs, keep_bytes);
@@ -126,8 +128,9 @@ class Run {
 
   void write_stats(const StepStats& stats) {
     shown_loss_ = loss_sum_ / static_cast<double>(loss_count_);
-    Json setting = {{"points", stats.points}, {"active_dims", stats.dims}};
-    if (stats.loops > 0) setting["loop_budget"] = stats.loops;
+    Json setting = Json::object();
+    if (stats.stage.points > 0) setting = {{"points", stats.stage.points}, {"active_dims", stats.stage.dims}};
+    if (stats.stage.loops > 0) setting["loop_budget"] = stats.stage.loops;
     const auto record = [&](const char* what, double value) {
       base::Record entry;
       entry.what = what;

@@ -2,8 +2,6 @@
 
 #include <cmath>
 
-#include "train/objective.h"
-
 namespace incontext::train {
 namespace {
 
@@ -19,8 +17,8 @@ RunOptions resolved(RunOptions options) {
 Trainer::Trainer(const RunOptions& options, torch::Device device, const ops::Settings& operations)
     : options_(resolved(options)),
       device_(device),
-      task_(tasks::make_task(options_.task)),
-      model_(options_.model, options_.task.dims, options_.seed, device),
+      objective_(make_objective(options_, device)),
+      model_(options_.model, objective_->input_dims(), options_.seed, device),
       optimizer_(options_.training.optimizer, model_.parameters()) {
   model_.operations() = operations;
   if (options_.training.precision == "bf16") model_.operations().precision = kernels::Precision::bf16;
@@ -30,25 +28,15 @@ StepStats Trainer::step() {
   const TrainingOptions& training = options_.training;
   StepStats stats;
   stats.step = steps_done_ + 1;
-  stats.dims = training.curriculum.dims.at(steps_done_);
-  stats.points = training.curriculum.points.at(steps_done_);
-  stats.loops = training.curriculum.loops.at(steps_done_);
+  stats.stage = training.curriculum.at(steps_done_);
   stats.learning_rate = training.learning_rate * schedule_factor(training.schedule, steps_done_, training.steps);
 
   model_.zero_gradients();
   const int64_t part = training.batch_size / training.accumulation;
   for (int64_t i = 0; i < training.accumulation; ++i) {
-    tasks::Batch batch =
-        task_->sample({.seed = options_.seed,
-                       .purpose = "train",
-                       .first_index = static_cast<uint64_t>(steps_done_ * training.batch_size + i * part),
-                       .batch = part,
-                       .points = stats.points,
-                       .active_dims = stats.dims});
-    batch.xs = batch.xs.to(device_);
-    batch.ys = batch.ys.to(device_);
-    const torch::Tensor loss = squared_error_objective(model_, batch, loop_range(stats.loops, training.loop_window)) /
-                               static_cast<double>(training.accumulation);
+    const auto first = static_cast<uint64_t>(steps_done_ * training.batch_size + i * part);
+    const torch::Tensor loss =
+        objective_->loss(model_, first, part, stats.stage) / static_cast<double>(training.accumulation);
     stats.loss += loss.item<double>();
     if (!std::isfinite(stats.loss)) break;
     loss.backward();

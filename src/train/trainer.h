@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "models/decoder.h"
-#include "tasks/task.h"
+#include "train/objective.h"
 #include "train/optimizer.h"
 #include "train/options.h"
 
@@ -15,7 +15,7 @@ struct StepStats {
   double loss = 0;
   double gradient_norm = 0;
   double learning_rate = 0;
-  int64_t dims = 0, points = 0, loops = 0;  // of the curriculum
+  Stage stage;  // of the curriculum
 };
 
 /// The loss or a gradient is not finite. The weights are those of the last good step.
@@ -24,8 +24,8 @@ class Diverged : public base::Error {
   using base::Error::Error;
 };
 
-/// Model, task and optimizer, advanced one step at a time. A step is a pure function of the weights, the moments, the
-/// options and the step's number, which is what makes resuming exact: there is no other state.
+/// Model, objective and optimizer, advanced one step at a time. A step is a pure function of the weights, the moments,
+/// the options and the step's number, which is what makes resuming exact: there is no other state.
 class Trainer {
  public:
   Trainer(const RunOptions& options, torch::Device device, const ops::Settings& operations);
@@ -40,12 +40,12 @@ class Trainer {
   const models::Decoder& model() const { return model_; }
   Optimizer& optimizer() { return optimizer_; }
   const Optimizer& optimizer() const { return optimizer_; }
-  const tasks::Task& task() const { return *task_; }
+  const Objective& objective() const { return *objective_; }
 
  private:
   RunOptions options_;
   torch::Device device_;
-  std::unique_ptr<tasks::Task> task_;
+  std::unique_ptr<Objective> objective_;
   models::Decoder model_;
   Optimizer optimizer_;
   int64_t steps_done_ = 0;

@@ -22,6 +22,7 @@ std::vector<fs::path> configurations() {
 }
 
 TEST(Configurations, LoadAndTakeOneStep) {
+  fs::current_path(INCONTEXT_SOURCE_DIR);  // paths of text in a configuration are relative
   const std::vector<fs::path> paths = configurations();
   ASSERT_GE(paths.size(), 10u);
   for (const fs::path& path : paths) {
@@ -33,7 +34,9 @@ TEST(Configurations, LoadAndTakeOneStep) {
     const StepStats stats = trainer.step();
     EXPECT_GT(stats.loss, 0);
     EXPECT_GT(stats.gradient_norm, 0);
-    EXPECT_GE(stats.points, 8);
+    if (!options.task.is_text()) {
+      EXPECT_GE(stats.stage.points, 6);
+    }
   }
 }
 

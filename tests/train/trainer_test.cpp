@@ -98,9 +98,9 @@ TEST(Trainer, CurriculumReachesTheBatch) {
   std::vector<int64_t> dims, points, loops;
   for (int i = 0; i < 5; ++i) {
     const StepStats stats = trainer.step();
-    dims.push_back(stats.dims);
-    points.push_back(stats.points);
-    loops.push_back(stats.loops);
+    dims.push_back(stats.stage.dims);
+    points.push_back(stats.stage.points);
+    loops.push_back(stats.stage.loops);
   }
   EXPECT_EQ(dims, (std::vector<int64_t>{1, 1, 2, 2, 3}));
   EXPECT_EQ(points, (std::vector<int64_t>{3, 3, 3, 7, 7}));

@@ -1,0 +1,90 @@
+#include "tasks/documents.h"
+
+#include <zlib.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "base/config_node.h"
+#include "base/error.h"
+#include "base/file.h"
+
+namespace incontext::tasks {
+namespace {
+
+namespace fs = std::filesystem;
+using base::Json;
+
+std::string read_compressed(const fs::path& path) {
+  const std::unique_ptr<gzFile_s, int (*)(gzFile)> file(gzopen(path.c_str(), "rb"), gzclose);
+  base::check(file != nullptr, "{}: cannot open", path.string());
+  std::string text;
+  std::vector<char> part(1 << 16);
+  for (;;) {
+    const int count = gzread(file.get(), part.data(), static_cast<unsigned>(part.size()));
+    if (count > 0) text.append(part.data(), static_cast<size_t>(count));
+    if (count == static_cast<int>(part.size())) continue;
+    int code = Z_OK;
+    const char* const message = gzerror(file.get(), &code);
+    base::check(count >= 0 && code == Z_OK, "{}: broken or truncated gzip data ({})", path.string(), message);
+    return text;
+  }
+}
+
+bool is_compressed(const fs::path& path) { return path.extension() == ".gz"; }
+
+// ".txt" or ".jsonl", whether compressed or not.
+std::string kind_of(const fs::path& path) {
+  return is_compressed(path) ? path.stem().extension().string() : path.extension().string();
+}
+
+bool is_known(const fs::path& path) { return kind_of(path) == ".txt" || kind_of(path) == ".jsonl"; }
+
+void read_lines(const std::string& text, const fs::path& path, std::vector<std::string>& documents) {
+  size_t begin = 0;
+  for (int line = 1; begin < text.size(); ++line) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view row = std::string_view(text).substr(begin, end - begin);
+    begin = end + 1;
+    if (row.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    const Json json = Json::parse(row, nullptr, /*allow_exceptions=*/false);
+    base::check(json.is_object() && json.contains("text") && json["text"].is_string(),
+                "{}:{}: expected a JSON object with a text in the field \"text\"", path.string(), line);
+    documents.push_back(json["text"].get<std::string>());
+  }
+}
+
+void read_one(const fs::path& path, std::vector<std::string>& documents) {
+  base::check(fs::exists(path), "{}: no such file or folder", path.string());
+  base::check(is_known(path), "{}: expected a file .txt or .jsonl, or either with .gz", path.string());
+  std::string text = is_compressed(path) ? read_compressed(path) : base::read_file(path);
+  const size_t before = documents.size();
+  if (kind_of(path) == ".jsonl") {
+    read_lines(text, path, documents);
+  } else if (!text.empty()) {
+    documents.push_back(std::move(text));
+  }
+  base::check(documents.size() > before, "{}: holds no text", path.string());
+}
+
+}  // namespace
+
+std::vector<std::string> read_documents(const std::vector<std::string>& paths) {
+  std::vector<std::string> documents;
+  for (const std::string& path : paths) {
+    if (!fs::is_directory(path)) {
+      read_one(path, documents);
+      continue;
+    }
+    std::vector<fs::path> files;
+    for (const auto& entry : fs::directory_iterator(path)) {
+      if (entry.is_regular_file() && is_known(entry.path())) files.push_back(entry.path());
+    }
+    base::check(!files.empty(), "{}: holds no .txt or .jsonl files", path);
+    std::sort(files.begin(), files.end());
+    for (const fs::path& file : files) read_one(file, documents);
+  }
+  return documents;
+}
+
+}  // namespace incontext::tasks

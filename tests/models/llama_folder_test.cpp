@@ -1,0 +1,104 @@
+#include "models/llama_folder.h"
+
+#include <gtest/gtest.h>
+
+#include "cache/kv_cache.h"
+#include "models/language_model.h"
+#include "support/errors.h"
+#include "support/temporary_directory.h"
+#include "support/tensor_close.h"
+#include "tensor/safetensors.h"
+
+namespace incontext::models {
+namespace {
+
+DecoderOptions llama() {
+  DecoderOptions options;
+  options.width = 32;
+  options.layers = 2;
+  options.heads = 4;
+  options.kv_heads = 2;
+  options.norm = "rms";
+  options.position = "rotary";
+  options.max_positions = 24;
+  options.mlp = "gated";
+  options.mlp_width = 48;
+  options.bias = false;
+  options.vocabulary = 50;
+  options.init_std = 0.3;
+  return options;
+}
+
+LlamaFolderOptions folder_options() {
+  LlamaFolderOptions options;
+  options.eos_id = 7;
+  return options;
+}
+
+// What was trained is what `generate` computes: whole sequences against the cache, through the files.
+TEST(LlamaFolder, OpensAsTheModelThatWasSaved) {
+  for (const bool tied : {false, true}) {
+    DecoderOptions options = llama();
+    options.tied_embeddings = tied;
+    const Decoder decoder(options, 0, 3, torch::kCPU);
+    const testing::TemporaryDirectory folder;
+    save_llama(decoder, folder.path(), folder_options());
+    const LanguageModel opened(folder.path());
+    EXPECT_EQ(opened.config().model_type, "llama");
+    EXPECT_EQ(opened.config().context, 24);
+    EXPECT_EQ(opened.config().eos_ids, std::vector<int64_t>{7});
+    EXPECT_TRUE(opened.unread().empty());
+
+    const std::vector<int64_t> tokens = {1, 5, 0, 49, 12, 33, 7, 8, 9};
+    torch::NoGradGuard no_gradients;
+    const torch::Tensor ids = torch::tensor(tokens, torch::kInt64).unsqueeze(0);
+    const torch::Tensor expected =
+        decoder.head(decoder.final_norm(decoder.run_layers(decoder.embed(ids), 0, options.layers)))[0];
+    cache::SequenceState state;
+    state.cache = cache::make_cache(cache::parse_policy("full:f32"), opened.cache_shape(24));
+    Step step;
+    step.sequences = {{&state, static_cast<int64_t>(tokens.size())}};
+    std::vector<int64_t> read;
+    for (size_t i = 0; i < tokens.size(); ++i) read.push_back(static_cast<int64_t>(i));
+    EXPECT_TENSORS_CLOSE(opened.logits(tokens, step, read), expected,
+                         testing::accumulated(testing::kEpsilonF32, 64, 50));
+  }
+}
+
+TEST(LlamaFolder, ParametersComeBackBitForBit) {
+  const Decoder decoder(llama(), 0, 3, torch::kCPU);
+  Decoder other(llama(), 0, 4, torch::kCPU);
+  const testing::TemporaryDirectory folder;
+  save_llama(decoder, folder.path(), folder_options());
+  load_language_parameters(other, folder.path());
+  for (size_t i = 0; i < other.parameters().size(); ++i) {
+    EXPECT_TRUE(torch::equal(other.parameters()[i].tensor, decoder.parameters()[i].tensor))
+        << other.parameters()[i].name;
+  }
+}
+
+TEST(LlamaFolder, RefusesAnotherShape) {
+  const Decoder decoder(llama(), 0, 3, torch::kCPU);
+  const testing::TemporaryDirectory folder;
+  save_llama(decoder, folder.path(), folder_options());
+  DecoderOptions wider = llama();
+  wider.mlp_width = 64;
+  Decoder other(wider, 0, 4, torch::kCPU);
+  EXPECT_CONTAINS(testing::error_of([&] { load_language_parameters(other, folder.path()); }), "layers.0.mlp.gate");
+  DecoderOptions deeper = llama();
+  deeper.layers = 3;
+  Decoder third(deeper, 0, 4, torch::kCPU);
+  EXPECT_CONTAINS(testing::error_of([&] { load_language_parameters(third, folder.path()); }),
+                  "expected 3 layers, got 2");
+}
+
+TEST(LlamaFolder, OnlyLlamas) {
+  EXPECT_EQ(llama_problem(llama()), "");
+  EXPECT_EQ(llama_problem(DecoderOptions()), "model.norm: expected rms");
+  DecoderOptions options = llama();
+  options.qk_norm = true;
+  EXPECT_EQ(llama_problem(options), "model.qk_norm: expected false");
+}
+
+}  // namespace
+}  // namespace incontext::models
