@@ -5,8 +5,8 @@
     python3 bench/serve_load.py http://127.0.0.1:8080 --clients 64 --seconds 120 --pid $!
 
 Every client streams one completion after another over a connection of its own until the time is over, and the last
-ones are let finish. Then as many clients begin again and all vanish in the middle of their streams; the server's metrics tell
-how soon what they held is free. Prints one JSON object:
+ones are let finish. Then as many clients begin again and all vanish in the middle of their streams; the server's
+metrics tell how soon what they held is free. Prints one JSON object:
 
     requests, tokens, errors          of the streams that ran to their end
     first_token_ms {p50, p99, max}    from sending a request to its first event, waiting included
