@@ -16,6 +16,12 @@ namespace {
 // JSON has no infinity.
 double finite(double logprob) { return std::max(std::isnan(logprob) ? -9999.0 : logprob, -9999.0); }
 
+// Characters that begin in these bytes: tokens may hold parts of some.
+int64_t count_characters(const std::string& bytes) {
+  return std::count_if(bytes.begin(), bytes.end(),
+                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+}
+
 // Appends the items of `more` to the lists of the same names.
 void extend(Json& logprobs, const Json& more) {
   if (more.is_null()) return;
@@ -43,8 +49,13 @@ Answer::Answer(const CompletionRequest& request, const Backend& backend, const s
   for (const ContinuationRequest& continuation : request.continuations) {
     Choice choice;
     choice.prompt_tokens = static_cast<int64_t>(continuation.prompt.size());
+    if (continuation.prompt_logprobs) {
+      first_tokens_.push_back(continuation.prompt.front());
+      for (const int64_t token : continuation.prompt) {
+        choice.prompt_characters += count_characters(backend.token_bytes(token));
+      }
+    }
     choices_.push_back(choice);
-    if (continuation.prompt_logprobs) first_tokens_.push_back(continuation.prompt.front());
   }
 }
 
@@ -89,8 +100,7 @@ void Answer::add_score(Json& logprobs, Choice& choice, const decode::Choice& sco
   logprobs["tokens"].push_back(text);
   logprobs["token_logprobs"].push_back(finite(score.logprob));
   logprobs["top_logprobs"].push_back(top_logprobs_ > 0 ? std::move(top) : Json(nullptr));
-  logprobs["text_offset"].push_back(choice.offset);
-  choice.offset += static_cast<int64_t>(text::count_code_points(text));
+  add_offset(logprobs, choice, score.token);
 }
 
 void Answer::add_first_prompt_token(Json& logprobs, Choice& choice) const {
@@ -99,8 +109,12 @@ void Answer::add_first_prompt_token(Json& logprobs, Choice& choice) const {
   logprobs["tokens"].push_back(text);
   logprobs["token_logprobs"].push_back(nullptr);  // nothing stands before it
   logprobs["top_logprobs"].push_back(nullptr);
-  logprobs["text_offset"].push_back(choice.offset);
-  choice.offset += static_cast<int64_t>(text::count_code_points(text));
+  add_offset(logprobs, choice, first_tokens_[index]);
+}
+
+void Answer::add_offset(Json& logprobs, Choice& choice, int64_t token) const {
+  logprobs["text_offset"].push_back(std::max<int64_t>(choice.offset, 0));
+  choice.offset += count_characters(backend_.token_bytes(token));
 }
 
 Json Answer::head(const char* object) const {
@@ -136,10 +150,12 @@ std::vector<Json> Answer::start() {
     } else if (!echoes_.empty()) {
       choice.text = echoes_[index / static_cast<size_t>(per_prompt_)];
       if (!first_tokens_.empty()) {
+        // Tokens that the text does not show, such as one that begins it, stand before its first character.
+        choice.offset = count_characters(choice.text) - choice.prompt_characters;
         choice.logprobs = new_logprobs();
         add_first_prompt_token(choice.logprobs, choice);
       } else {
-        choice.offset = static_cast<int64_t>(text::count_code_points(choice.text));
+        choice.offset = count_characters(choice.text);
       }
       chunks.push_back(chunk(index, choice.text, choice.logprobs, nullptr));
     }
@@ -157,6 +173,8 @@ std::vector<Json> Answer::take(const ContinuationEvent& event) {
   if (event.finish == Finish::error) {
     throw RequestError(500, event.error.empty() ? "the continuation failed" : event.error);
   }
+  // Chats have scores of what they say alone.
+  if (event.kind == ContinuationEvent::Kind::scores && chat_) return {};
   const bool scored = event.kind != ContinuationEvent::Kind::end;
   Json logprobs = scored ? new_logprobs() : Json(nullptr);
   for (const decode::Choice& score : event.scores) add_score(logprobs, choice, score);

@@ -30,7 +30,8 @@ class Answer {
     base::Json logprobs = nullptr;
     base::Json finish_reason = nullptr;
     int64_t prompt_tokens = 0, reused = 0, generated = 0;
-    int64_t offset = 0;  // in code points, of the next token with log-probabilities
+    int64_t prompt_characters = 0;  // of the prompt's tokens, where they are scored
+    int64_t offset = 0;             // in the text, of the next token with log-probabilities
   };
 
   base::Json head(const char* object) const;
@@ -39,6 +40,7 @@ class Answer {
   base::Json new_logprobs() const;
   void add_score(base::Json& logprobs, Choice& choice, const decode::Choice& score) const;
   void add_first_prompt_token(base::Json& logprobs, Choice& choice) const;
+  void add_offset(base::Json& logprobs, Choice& choice, int64_t token) const;
   std::string token_text(int64_t token) const;
 
   const Backend& backend_;

@@ -33,6 +33,8 @@ struct ContinuationEvents {
   std::function<void(const std::vector<decode::Choice>& scores)> on_prompt_scores;
   /// A token, and the text that may be shown now that it has come (often none: a character is not yet whole).
   std::function<void(const decode::Choice& token, const std::string& text)> on_token;
+  /// Then the end: the token that ended the text and is no part of it, such as "</s>".
+  std::function<void(const decode::Choice& token)> on_stop_token;
   /// Once, at the end, when all that the continuation held is freed: the rest of the text, and what went wrong.
   std::function<void(Finish finish, const std::string& rest, const std::string& error)> on_end;
 };

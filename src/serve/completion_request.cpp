@@ -109,12 +109,13 @@ int64_t token_limit(int64_t prompt, int64_t asked, const std::string& asked_name
   if (limits.max_tokens > 0 && asked > limits.max_tokens) {
     refuse(asked_name, "{}: expected at most {}, this server's limit, got {}", asked_name, limits.max_tokens, asked);
   }
-  if (prompt + asked > context) {
+  if (asked > context - prompt) {
     throw RequestError(
         400,
         fmt::format("the prompt has {} tokens and {} is {}: {} in all, and the model's context holds {}: "
                     "ask for at most {}",
-                    prompt, asked_name, asked, prompt + asked, context, context - prompt),
+                    prompt, asked_name, asked, static_cast<uint64_t>(prompt) + static_cast<uint64_t>(asked), context,
+                    context - prompt),
         asked_name, "context_length_exceeded");
   }
   if (asked >= 0) return asked;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 
@@ -133,7 +134,9 @@ class EngineBackend : public Backend {
     request.prompt = std::move(asked.prompt);
     request.max_tokens = asked.max_tokens;
     request.sampling = std::move(asked.sampling);
-    if (!asked.ignore_eos) request.stop_ids = opened_.defaults.stop_ids;
+    // Not the engine's own stop_ids: it does not tell what the token that ends a text scored.
+    std::vector<int64_t> stop_ids;
+    if (!asked.ignore_eos) stop_ids = opened_.defaults.stop_ids;
     request.policy = cache::parse_policy(asked.cache);
     request.top_logprobs = asked.top_logprobs;
     request.prompt_logprobs = asked.prompt_logprobs;
@@ -143,7 +146,11 @@ class EngineBackend : public Backend {
     decode::GenerationEvents inner;
     inner.on_prompt = [told](int64_t done, int64_t reused) { told->on_prompt(done, reused); };
     inner.on_prompt_scores = [told](const std::vector<decode::Choice>& scores) { told->on_prompt_scores(scores); };
-    inner.on_token = [told, text](const decode::Choice& choice) {
+    inner.on_token = [told, text, stop_ids = std::move(stop_ids)](const decode::Choice& choice) {
+      if (std::find(stop_ids.begin(), stop_ids.end(), choice.token) != stop_ids.end()) {
+        told->on_stop_token(choice);
+        return false;
+      }
       told->on_token(choice, text->push(choice.token));
       return !text->stopped();
     };

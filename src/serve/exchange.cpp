@@ -38,7 +38,7 @@ Exchange::Exchange(Backend& backend, std::shared_ptr<Metrics> metrics, std::vect
       queue->push({.kind = Kind::progress, .continuation = index, .done = done, .reused = reused});
     };
     events.on_prompt_scores = [queue = queue_, index](const std::vector<decode::Choice>& scores) {
-      queue->push({.kind = Kind::prompt_scores, .continuation = index, .scores = scores});
+      queue->push({.kind = Kind::scores, .continuation = index, .scores = scores});
     };
     events.on_token = [queue = queue_, metrics, index, last = Clock::now(), first = true](
                           const decode::Choice& token, const std::string& text) mutable {
@@ -50,6 +50,9 @@ Exchange::Exchange(Backend& backend, std::shared_ptr<Metrics> metrics, std::vect
       first = false;
       last = Clock::now();
       queue->push({.kind = Kind::token, .continuation = index, .scores = {token}, .text = text});
+    };
+    events.on_stop_token = [queue = queue_, index](const decode::Choice& token) {
+      queue->push({.kind = Kind::scores, .continuation = index, .scores = {token}});
     };
     events.on_end = [queue = queue_, metrics, index, held = ticket_](Finish finish, const std::string& rest,
                                                                      const std::string& error) {

@@ -13,11 +13,11 @@ namespace incontext::serve {
 
 /// One thing that happened to one continuation of a request.
 struct ContinuationEvent {
-  enum class Kind { progress, prompt_scores, token, end };
+  enum class Kind { progress, scores, token, end };
   Kind kind = Kind::progress;
   size_t continuation = 0;
   int64_t done = 0, reused = 0;             // progress
-  std::vector<decode::Choice> scores = {};  // prompt_scores, and the one of a token
+  std::vector<decode::Choice> scores = {};  // of the prompt's tokens, of a token, of the one that ended the text
   std::string text = {};                    // of a token, and the rest at the end
   Finish finish = Finish::stop;             // end
   std::string error = {};

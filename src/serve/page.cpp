@@ -41,6 +41,8 @@ const char* const kPage = R"html(<!doctype html>
 <script>
 "use strict";
 const at = id => document.getElementById(id);
+// Addresses without the key that may stand in the page's own, which fetch() refuses.
+const route = path => new URL(path, location.origin + location.pathname);
 let messages = [], running = null, chat = true;
 
 function show(role, text) {
@@ -53,18 +55,19 @@ function show(role, text) {
 }
 
 async function ask(text) {
-  messages.push({role: "user", content: text});
+  const talk = messages;  // Clear begins another
+  talk.push({role: "user", content: text});
   show("user", text);
   const box = show("assistant", "");
   const body = {stream: true, max_tokens: +at("max_tokens").value || 256};
   if (at("temperature").value !== "") body.temperature = +at("temperature").value;
   if (at("cache").value) body.cache = at("cache").value;
-  if (chat) body.messages = messages; else body.prompt = text;
+  if (chat) body.messages = talk; else body.prompt = text;
   running = new AbortController();
   at("send").textContent = "Stop";
   let answer = "";
   try {
-    const got = await fetch(chat ? "v1/chat/completions" : "v1/completions", {
+    const got = await fetch(route(chat ? "v1/chat/completions" : "v1/completions"), {
       method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body), signal: running.signal});
     if (!got.ok) throw new Error((await got.json()).error.message);
     const reader = got.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -87,7 +90,7 @@ async function ask(text) {
   } catch (error) {
     if (error.name !== "AbortError") show("error", error.message);
   }
-  messages.push({role: "assistant", content: answer});
+  talk.push({role: "assistant", content: answer});
   running = null;
   at("send").textContent = "Send";
 }
@@ -101,7 +104,7 @@ at("form").addEventListener("submit", event => {
   ask(text);
 });
 at("text").addEventListener("keydown", event => {
-  if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); at("form").requestSubmit(); }
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); at("form").requestSubmit(); }
 });
 at("clear").addEventListener("click", () => {
   if (running) running.abort();
@@ -119,7 +122,7 @@ function bytes(count) {
 let before = null;
 async function figures() {
   try {
-    const text = await (await fetch("metrics")).text();
+    const text = await (await fetch(route("metrics"))).text();
     const value = name => +(text.match(new RegExp("^" + name + " (\\S+)$", "m")) || [0, 0])[1];
     const now = {time: performance.now(), tokens: value("incontext_generated_tokens_total")};
     const parts = [];
@@ -134,7 +137,7 @@ async function figures() {
   } catch { at("figures").textContent = "no connection"; }
 }
 
-fetch("v1/models").then(got => got.json()).then(list => {
+fetch(route("v1/models")).then(got => got.json()).then(list => {
   at("model").textContent = list.data[0].id;
   chat = list.data[0].capabilities.chat;
   if (!chat) at("text").placeholder = "Text to continue (the model has no chat template)";

@@ -19,6 +19,7 @@
 #include "serve/connection.h"
 #include "serve/exchange.h"
 #include "serve/fields.h"
+#include "serve/framing.h"
 #include "serve/metrics.h"
 #include "serve/page.h"
 #include "serve/request_error.h"
@@ -47,6 +48,13 @@ const std::map<std::string, std::string>& routes() {
 std::string route_of(const std::string& path) {
   if (routes().contains(path)) return path;
   return path.starts_with(kModelRoute) ? "/v1/models/{model}" : "other";
+}
+
+// Empty where there is no such route.
+std::string method_of(const std::string& path) {
+  const auto found = routes().find(path);
+  if (found != routes().end()) return found->second;
+  return path.starts_with(kModelRoute) ? "GET" : "";
 }
 
 std::string random_name() {
@@ -81,6 +89,8 @@ struct Server::Parts {
     http->set_tcp_nodelay(true);
     http->set_read_timeout(10);
     http->set_write_timeout(10);
+    http->set_pre_routing_handler(
+        [this](const Request& asked, Response& answer) { return refuse_unreadable(asked, answer); });
     http->set_error_handler(httplib::Server::HandlerWithResponse(
         [this](const Request& asked, Response& answer) { return fill_error(asked, answer); }));
     http->set_exception_handler([](const Request&, Response& answer, std::exception_ptr) {
@@ -159,6 +169,7 @@ struct Server::Parts {
 
   void post(const char* path, PostHandler handler) {
     http->Post(path, [this, handler](const Request& asked, Response& answer, const httplib::ContentReader& reader) {
+      bool whole = true;
       guard(asked, answer, [&] {
         std::exception_ptr refused;
         try {
@@ -169,17 +180,18 @@ struct Server::Parts {
           refused = std::current_exception();
         }
         // Read even so: what is left unread would be taken for the connection's next request.
-        const std::string body = read_body(reader, answer, refused != nullptr);
+        const std::string body = read_body(reader, answer, refused != nullptr, whole);
         if (refused) std::rethrow_exception(refused);
         handler(loaded(backend), parse_body(body), asked, answer);
       });
+      if (!whole) close_after(asked, answer);
     });
   }
 
-  std::string read_body(const httplib::ContentReader& reader, const Response& answer, bool discard) const {
+  std::string read_body(const httplib::ContentReader& reader, const Response& answer, bool discard, bool& whole) const {
     std::string body;
     bool large = false;
-    const bool whole = reader([&](const char* data, size_t size) {
+    whole = reader([&](const char* data, size_t size) {
       large = large || body.size() + size > static_cast<size_t>(options.max_body);
       if (large) return false;
       if (!discard) body.append(data, size);
@@ -247,7 +259,14 @@ struct Server::Parts {
 
   void answer_preflight(const Request& asked, Response& answer) const {
     prepare(asked, answer);
-    if (!access.allows_origin(asked.get_header_value("Origin"))) {
+    const std::string origin = asked.get_header_value("Origin"), method = method_of(asked.path);
+    if (origin.empty() && !method.empty()) {  // no browser's, but a question what may be done
+      answer.status = 204;
+      answer.set_header("Allow", method + ", OPTIONS");
+      return;
+    }
+    if (origin.empty()) return set_error(answer, no_such_route());
+    if (!access.allows_origin(origin)) {
       return set_error(answer, RequestError(403, "pages of this origin may not use this server"));
     }
     answer.status = 204;
@@ -257,20 +276,34 @@ struct Server::Parts {
     answer.set_header("Access-Control-Max-Age", "600");
   }
 
+  static RequestError no_such_route() { return {404, "there is no such route here", "", "unknown_url"}; }
+
+  httplib::Server::HandlerResponse refuse_unreadable(const Request& asked, Response& answer) const {
+    // Answers are whole: the library would cut any of them to the Range that a client names.
+    const_cast<Request&>(asked).ranges.clear();
+    const std::optional<RequestError> error = framing_error(asked);
+    if (!error) return httplib::Server::HandlerResponse::Unhandled;
+    prepare(asked, answer);
+    set_error(answer, *error);
+    close_after(asked, answer);
+    return httplib::Server::HandlerResponse::Handled;
+  }
+
   // Errors that the library makes: give them our shape.
   httplib::Server::HandlerResponse fill_error(const Request& asked, Response& answer) {
-    if (!answer.body.empty()) return httplib::Server::HandlerResponse::Unhandled;
+    if (!answer.body.empty() || answer.content_provider_) return httplib::Server::HandlerResponse::Unhandled;
     prepare(asked, answer);
-    const auto route = routes().find(asked.path);
-    if (answer.status == 404 && route != routes().end()) {
-      answer.set_header("Allow", route->second);
-      set_error(answer, RequestError(405, fmt::format("{} takes {}", asked.path, route->second)));
+    const std::string method = method_of(asked.path);
+    if (answer.status == 404 && !method.empty() && method != asked.method) {
+      answer.set_header("Allow", method);
+      set_error(answer, RequestError(405, fmt::format("{} takes {}", route_of(asked.path), method)));
     } else if (answer.status == 404) {
-      set_error(answer, RequestError(404, "there is no such route here", "", "unknown_url"));
+      set_error(answer, no_such_route());
     } else if (answer.status == 413) {
       set_error(answer, RequestError(413, "the body is larger than this server takes"));
     } else {
       set_error(answer, RequestError(answer.status, "the request could not be read"));
+      close_after(asked, answer);
     }
     return httplib::Server::HandlerResponse::Handled;
   }

@@ -60,6 +60,8 @@ TEST(Errors, OfCompletions) {
        {{{"prompt", Json::array({Json::array()})}}, "prompt", "at least one token"},
        {{{"prompt", Json::array({97, "a"})}}, "prompt", "expected a whole number"},
        {{{"prompt", std::string(300, 'a')}}, "prompt", "the prompt has 301 tokens, and the model's context holds 200"},
+       {{{"max_tokens", INT64_MAX}}, "max_tokens", "9223372036854775809 in all, and the model's context holds 200"},
+       {{{"max_tokens", UINT64_MAX}}, "max_tokens", "expected a whole number, got 18446744073709551615"},
        {{{"max_tokens", 199}}, "max_tokens", "201 in all, and the model's context holds 200"},
        {{{"logprobs", 21}}, "logprobs", "expected 0 to 20"},
        {{{"logprobs", true}}, "logprobs", "expected a whole number"},
@@ -115,6 +117,12 @@ TEST(Errors, OfNames) {
   EXPECT_EQ(body["error"]["code"], "unknown_url");
   EXPECT_EQ(served.get("/v1/completions").first, 405);
   EXPECT_EQ(served.post("/v1/models", Json::object()).first, 405);
+  EXPECT_EQ(served.post("/v1/models/fake", Json::object()).first, 405);
+  const auto allowed = served.client().Options("/v1/completions");
+  ASSERT_TRUE(allowed);
+  EXPECT_EQ(allowed->status, 204) << "a question without an origin is no browser's";
+  EXPECT_EQ(allowed->get_header_value("Allow"), "POST, OPTIONS");
+  EXPECT_EQ(served.client().Options("/v1/nothing")->status, 404);
 }
 
 TEST(Errors, LeaveTheConnectionInStep) {

@@ -36,6 +36,7 @@ class FakeBackend : public serve::Backend {
   }
 
   std::string reply = "Hello, world. ";
+  int64_t length = -1;  // when not negative: steps after which token 256 ends every continuation
   std::string failure;  // when not empty: how every continuation ends
 
   void hold(bool held) {
@@ -141,6 +142,10 @@ class FakeBackend : public serve::Backend {
     }
     if (!failure.empty()) return end(job, serve::Finish::error, failure);
     if (job.request.max_tokens == 0) return end(job, serve::Finish::length);
+    if (job.generated == length) {
+      job.events.on_stop_token(score(256, job.request.top_logprobs));
+      return end(job, serve::Finish::stop);
+    }
     const char c = reply[static_cast<size_t>(job.generated) % reply.size()];
     for (const std::string& stop : job.request.stop) {
       if (stop == std::string(1, c)) return end(job, serve::Finish::stop);

@@ -143,6 +143,21 @@ TEST_F(ServeProgram, PromptLogprobsAreThoseOfGeneration) {
   EXPECT_EQ(program.complete(echo)["choices"][0]["text"], "Once upon a") << "the space before the token is kept";
 }
 
+// One token is asked for and one is scored, also where it is the end: what scores texts takes the last one away.
+TEST_F(ServeProgram, TheEndOfATextIsScored) {
+  Program program(stories());
+  const std::string prompt = "Once upon a time, there was a girl.";
+  const Json told = program.complete(story(prompt, 450))["choices"][0];
+  ASSERT_EQ(told["finish_reason"], "stop");
+  Json ask = story(prompt + told["text"].get<std::string>(), 1);
+  ask.update({{"logprobs", 1}, {"echo", true}});
+  const Json scored = program.complete(ask);
+  EXPECT_EQ(scored["choices"][0]["finish_reason"], "stop");
+  const Json& tokens = scored["choices"][0]["logprobs"]["tokens"];
+  EXPECT_EQ(tokens.size(), scored["usage"]["prompt_tokens"].get<size_t>() + 1);
+  EXPECT_TRUE(tokens.back() == "<s>" || tokens.back() == "</s>") << tokens.back();
+}
+
 TEST_F(ServeProgram, AVanishedClientFreesItsCache) {
   Program program(stories());
   Json ask = story("Once upon a time", 450);

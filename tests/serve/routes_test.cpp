@@ -141,7 +141,7 @@ TEST(Routes, EchoWithLogprobs) {
     if (max_tokens == 1) {
       tokens.push_back("H");
       values.push_back(-0.5);
-      offsets.push_back(12);
+      offsets.push_back(3);
     }
     EXPECT_EQ(logprobs["tokens"], tokens);
     EXPECT_EQ(logprobs["token_logprobs"], values);
@@ -150,6 +150,35 @@ TEST(Routes, EchoWithLogprobs) {
     EXPECT_EQ(logprobs["top_logprobs"][1], (Json{{"b", -0.5}, {"z", -2.5}}));
     EXPECT_EQ(body["choices"][0]["finish_reason"], "length");
   }
+}
+
+// A reader of scores takes away the one token it asked for, whatever it is.
+TEST(Routes, TheTokenThatEndsATextIsScored) {
+  Served served;
+  served.backend.length = 0;
+  const Json ask = {{"prompt", {97, 98}}, {"max_tokens", 1}, {"logprobs", 1}, {"echo", true}};
+  const auto [status, body] = served.post("/v1/completions", ask);
+  ASSERT_EQ(status, 200) << body;
+  EXPECT_EQ(body["choices"][0]["text"], "ab");
+  EXPECT_EQ(body["choices"][0]["finish_reason"], "stop");
+  EXPECT_EQ(body["choices"][0]["logprobs"]["tokens"], (Json{"a", "b", "<s>"}));
+  EXPECT_EQ(body["choices"][0]["logprobs"]["token_logprobs"], (Json{nullptr, -0.5, -0.5}));
+  EXPECT_EQ(body["usage"]["completion_tokens"], 0);
+  served.backend.length = 2;
+  Json talk = chat("hi");
+  talk["logprobs"] = true;
+  const Json said = served.post("/v1/chat/completions", talk).second["choices"][0];
+  EXPECT_EQ(said["message"]["content"], "He");
+  EXPECT_EQ(said["logprobs"]["content"].size(), 2u) << "a chat's scores are of what it shows";
+}
+
+TEST(Routes, TextOffsetsAreThoseOfTheText) {
+  const Served served;
+  Json ask = completion("aé");  // its tokens: one that is not shown, "a", and two halves
+  ask.update({{"logprobs", 0}, {"echo", true}, {"max_tokens", 2}});
+  const Json choice = served.post("/v1/completions", ask).second["choices"][0];
+  EXPECT_EQ(choice["text"], "aéHe");
+  EXPECT_EQ(choice["logprobs"]["text_offset"], (Json{0, 0, 1, 2, 2, 3}));
 }
 
 TEST(Routes, Models) {

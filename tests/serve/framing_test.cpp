@@ -1,0 +1,72 @@
+// Requests whose end the server and a proxy before it might see in different places are refused, and their connection
+// closed: what follows would be taken for a request.
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "serve/served.h"
+
+namespace incontext::testing {
+namespace {
+
+/// What comes back for these bytes until the server closes the connection; "" when it does not within two seconds.
+std::string answer_until_closed(const Served& served, const std::string& bytes) {
+  const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(served.server.port()));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const timeval patience{.tv_sec = 2, .tv_usec = 0};  // less than an idle connection is kept
+  ::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  EXPECT_EQ(::connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  EXPECT_EQ(::send(socket, bytes.data(), bytes.size(), MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));
+  std::string answer;
+  char part[4096];
+  ssize_t size = 0;
+  while ((size = ::recv(socket, part, sizeof part, 0)) > 0) answer.append(part, static_cast<size_t>(size));
+  const bool open = size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+  ::close(socket);
+  return open ? "" : answer;
+}
+
+std::string request(const std::string& line, const std::string& headers, const std::string& body = "") {
+  return line + " HTTP/1.1\r\nHost: localhost\r\n" + headers + "\r\n" + body;
+}
+
+TEST(Framing, IsRefusedWhereItIsNotPlain) {
+  const Served served;
+  const std::string post = "POST /v1/completions", hidden = "GET /v1/models HTTP/1.1\r\n\r\n";
+  const std::vector<std::pair<std::string, std::string>> all = {
+      {"400 Bad Request", request("GET /health", "Content-Length: 27\r\n", hidden)},
+      {"400 Bad Request", request("HEAD /health", "Content-Length: 27\r\n", hidden)},
+      {"400 Bad Request", request("GET /health", "Transfer-Encoding: chunked\r\n", "0\r\n\r\n")},
+      {"400 Bad Request", request(post, "Content-Length: 2\r\nContent-Length: 29\r\n", "{}" + hidden)},
+      {"400 Bad Request", request(post, "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n")},
+      {"400 Bad Request", request(post, "Content-Length: -2\r\n", "{}")},
+      {"400 Bad Request", request(post, "Transfer-Encoding: xchunked\r\n", "{}")},
+      {"400 Bad Request", request(post, "Transfer-Encoding: chunked\r\n", "zz\r\n{}\r\n0\r\n\r\n")},
+      {"400 Bad Request",
+       request(post, "Content-Length: 9\r\nContent-Type: multipart/form-data; boundary=b\r\n", "--b--\r\n\r\n")},
+      {"400 Bad Request", request("BREW /health", "Content-Length: 27\r\n", hidden)},
+      {"411 Length Required", request(post, "")}};
+  for (const auto& [status, bytes] : all) {
+    const std::string answer = answer_until_closed(served, bytes);
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 " + status)) << bytes << "\n" << answer;
+    EXPECT_EQ(answer.find("HTTP/1.1", 1), std::string::npos) << bytes << "\n" << answer;
+    EXPECT_CONTAINS(answer, "{\"error\":{\"message\":");
+  }
+}
+
+// Of which there might be many that overlap, each a copy of the answer.
+TEST(Framing, AnswersAreWholeWhateverTheRange) {
+  const Served served;
+  const auto [status, body] = served.get("/v1/models", {{"Range", "bytes=0-3,0-"}});
+  EXPECT_EQ(status, 200);
+  EXPECT_EQ(Json::parse(body)["data"][0]["id"], "fake");
+}
+
+}  // namespace
+}  // namespace incontext::testing
