@@ -4,18 +4,13 @@
 #include <numbers>
 #include <utility>
 
+#include "base/digest.h"
 #include "base/error.h"
 
 namespace incontext::base {
 namespace {
 
-// FNV-1a, then the finalizer of splitmix64, so that close names give unrelated keys.
-uint64_t hash_name(std::string_view purpose) {
-  uint64_t hash = 0xcbf29ce484222325ULL;
-  for (const char c : purpose) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3ULL;
-  return hash;
-}
-
+// The finalizer of splitmix64, so that close names give unrelated keys.
 uint64_t mix(uint64_t x) {
   x += 0x9e3779b97f4a7c15ULL;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
@@ -38,7 +33,7 @@ std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<u
 }
 
 RandomStream::RandomStream(uint64_t seed, std::string_view purpose, uint64_t index) {
-  const uint64_t key = mix(seed ^ mix(hash_name(purpose)));
+  const uint64_t key = mix(seed ^ mix(fnv1a(purpose)));
   key_ = {static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32)};
   // The upper half of the counter holds the index, the lower half counts blocks: streams never overlap.
   counter_ = {0, 0, static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32)};

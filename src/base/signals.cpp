@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 
 #include "base/error.h"
 
@@ -18,27 +19,38 @@ bool alive = false;
 struct sigaction previous_interrupt {};
 struct sigaction previous_terminate {};
 
-template <size_t kSize>
-void say(const char (&message)[kSize]) {
+std::atomic<const char*> stopping_words{nullptr};
+std::atomic<const char*> stopped_words{nullptr};
+static_assert(std::atomic<const char*>::is_always_lock_free);
+
+void write_all(const char* text) {
+  [[maybe_unused]] const ssize_t ignored = ::write(STDERR_FILENO, text, std::strlen(text));
+}
+
+void say(const char* words, const char* end) {
   const int kept = errno;  // of the code we interrupt
-  [[maybe_unused]] const ssize_t ignored = ::write(STDERR_FILENO, message, kSize - 1);
+  write_all("\nincontext: ");
+  write_all(words);
+  write_all(end);
   errno = kept;
 }
 
 void handle(int signal) {
   int none = 0;
   if (!received.compare_exchange_strong(none, signal)) {
-    say("\nincontext: stopped at once; the last checkpoint stands\n");
+    say(stopped_words, "\n");
     ::_exit(128 + signal);
   }
-  say("\nincontext: stopping after this step (once more to stop at once)\n");
+  say(stopping_words, " (once more to stop at once)\n");
 }
 
 }  // namespace
 
-StopRequest::StopRequest() {
+StopRequest::StopRequest(const char* stopping, const char* stopped) {
   INCONTEXT_ASSERT(!alive);
   alive = true;
+  stopping_words = stopping;
+  stopped_words = stopped;
   received = 0;
   struct sigaction action {};
   action.sa_handler = handle;

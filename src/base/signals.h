@@ -7,7 +7,8 @@ namespace incontext::base {
 /// requested() finishes its step, saves, and returns. At most one lives at a time.
 class StopRequest {
  public:
-  StopRequest();
+  /// What the first signal and the second one say on stderr; the strings must outlive the process (literals).
+  explicit StopRequest(const char* stopping, const char* stopped = "stopped at once");
   ~StopRequest();
   StopRequest(const StopRequest&) = delete;
   StopRequest& operator=(const StopRequest&) = delete;

@@ -62,7 +62,7 @@ class Chat {
       request.max_tokens = std::min(request.max_tokens, opened_.model->config().context - prompt_tokens);
       base::check(request.max_tokens > 0, "the conversation has {} tokens and the model's context holds {}: /clear",
                   prompt_tokens, opened_.model->config().context);
-      const base::StopRequest interrupt;
+      const base::StopRequest interrupt("ending the answer");
       const bool terminal = ::isatty(STDOUT_FILENO) == 1;
       const ContinuationEvents events{.on_text = [terminal](const std::string& text) {
         std::cout << (terminal ? for_terminal(text) : text) << std::flush;
@@ -92,8 +92,7 @@ void run_chat(const ChatArguments& arguments) {
   arguments.generation.compute.start();
   const decode::OpenedModel opened =
       decode::open_model(arguments.generation.folder(/*quiet=*/false), arguments.generation.compute.operations());
-  base::check(opened.chat.has_value(), "{}: the model has no chat template; use incontext generate",
-              opened.folder.string());
+  base::check(opened.chat.has_value(), "{}; use incontext generate", opened.chat_problem);
   decode::EngineOptions options;
   options.sampled_tokens = opened.sampled_tokens();
   decode::Engine engine(*opened.model, options);

@@ -57,7 +57,7 @@ void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
   options.prefix_memory = 0;
   decode::Engine engine(*opened.model, options);
 
-  base::StopRequest interrupt;
+  base::StopRequest interrupt("stopping after this token");
   ContinuationEvents events;
   std::unique_ptr<base::Progress> progress;
   if (!quiet && prompt_tokens > options.prompt_part) {

@@ -32,7 +32,7 @@ void GenerationFlags::add_to(CLI::App& command) {
 }
 
 std::filesystem::path GenerationFlags::folder(bool quiet) const {
-  const base::StopRequest interrupt;  // a part that was fetched stays, and is gone on with
+  const base::StopRequest interrupt("stopping the download; what was fetched stays, and is gone on with");
   hub::FindOptions options;
   options.download = download;
   options.transfer.stop_requested = [&] { return interrupt.requested(); };

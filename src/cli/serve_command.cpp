@@ -43,7 +43,7 @@ void add_keys_of_file(const std::string& path, std::vector<std::string>& keys) {
 }
 
 std::filesystem::path folder_of(const ServeArguments& arguments) {
-  const base::StopRequest interrupt;  // a part that was fetched stays, and is gone on with
+  const base::StopRequest interrupt("stopping the download; what was fetched stays, and is gone on with");
   hub::FindOptions options;
   options.download = arguments.download;
   options.transfer.stop_requested = [&] { return interrupt.requested(); };
@@ -71,11 +71,12 @@ void run_serve(ServeArguments arguments) {
   for (const std::string& name : opened.model->unread()) {
     std::cerr << "note: the model's tensor '" << base::printable(name) << "' is not used\n";
   }
+  if (!opened.chat) std::cerr << "note: " << base::printable(opened.chat_problem) << "; chats are refused\n";
   arguments.engine.sampled_tokens = opened.sampled_tokens();
   const std::unique_ptr<serve::Backend> backend =
       serve::make_engine_backend(opened, arguments.engine, names_of(arguments, folder));
   backend->check_cache(arguments.server.limits.cache);
-  const base::StopRequest interrupt;
+  const base::StopRequest interrupt("finishing what runs, refusing the rest");
   server.serve(*backend);
   std::cout << "Serving " << base::printable(backend->card().names.front()) << " at " << server.url() << std::endl;
   if (arguments.server.keys.empty() && !serve::is_loopback(arguments.server.host)) {

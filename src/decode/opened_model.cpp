@@ -34,8 +34,7 @@ int64_t OpenedModel::sampled_tokens() const {
 }
 
 std::vector<int64_t> OpenedModel::encode_chat(const Json& messages, const Json& tools, const Json& variables) const {
-  base::check(chat.has_value(), "{}: the model has no chat template; expected chat_template in tokenizer_config.json",
-              folder.string());
+  base::check(chat.has_value(), "{}", chat_problem);
   // The template writes the special tokens itself.
   return tokenizer->encode(chat->render(messages, tools, /*add_generation_prompt=*/true, variables),
                            /*add_special_tokens=*/false);
@@ -46,7 +45,14 @@ OpenedModel open_model(const fs::path& folder, const ops::Settings& operations) 
   opened.folder = folder;
   opened.model = std::make_unique<models::LanguageModel>(folder, torch::kCPU, operations);
   opened.tokenizer = text::Tokenizer::open(folder);
-  opened.chat = text::ChatTemplates::open(folder);
+  // A template that cannot be read is in the way of chats alone.
+  try {
+    opened.chat = text::ChatTemplates::open(folder);
+    opened.chat_problem = fmt::format(
+        "{}: the model has no chat template; expected chat_template in tokenizer_config.json", folder.string());
+  } catch (const base::Error& error) {
+    opened.chat_problem = error.what();
+  }
   std::vector<int64_t> stops = opened.model->config().eos_ids;
   const std::optional<int64_t> eos = opened.tokenizer->special_tokens().eos;
   if (stops.empty() && eos) stops = {*eos};

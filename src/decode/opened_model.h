@@ -26,12 +26,13 @@ struct OpenedModel {
   std::filesystem::path folder;
   std::unique_ptr<const models::LanguageModel> model;
   std::shared_ptr<const text::Tokenizer> tokenizer;
-  std::optional<text::ChatTemplates> chat;  // absent where the folder has none
+  std::optional<text::ChatTemplates> chat;  // absent where the folder has none that can be read
+  std::string chat_problem;                 // then: why not
   GenerationDefaults defaults;
 
   /// Ids from here on have no token: the model's table is padded, and they must never be chosen.
   int64_t sampled_tokens() const;
-  /// Renders a conversation and encodes it; without a template an Error that says so.
+  /// Renders a conversation and encodes it; without a template an Error, chat_problem.
   std::vector<int64_t> encode_chat(const base::Json& messages, const base::Json& tools,
                                    const base::Json& variables = base::Json::object()) const;
 };

@@ -1,6 +1,7 @@
 #include "models/weight_files.h"
 
 #include "base/config_node.h"
+#include "base/digest.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -12,19 +13,6 @@ using base::Json;
 
 constexpr const char* kSingle = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
-
-// FNV-1a, 64 bits.
-class Digest {
- public:
-  void add(const void* bytes, size_t size) {
-    const auto* at = static_cast<const unsigned char*>(bytes);
-    for (size_t i = 0; i < size; ++i) state_ = (state_ ^ at[i]) * 0x100000001B3U;
-  }
-  std::string text() const { return fmt::format("{:016x}", state_); }
-
- private:
-  uint64_t state_ = 0xCBF29CE484222325U;
-};
 
 std::map<std::string, std::string> read_index(const fs::path& path) {
   Json json;
@@ -104,19 +92,22 @@ std::vector<std::string> WeightFiles::unread() const {
 
 std::string WeightFiles::digest() const {
   constexpr size_t kSample = 256;
-  Digest digest;
+  uint64_t digest = base::kFnv1aStart;
+  const auto add = [&](const void* bytes, size_t size) {
+    digest = base::fnv1a({static_cast<const char*>(bytes), size}, digest);
+  };
   for (const auto& [name, file] : places_) {
-    digest.add(name.data(), name.size());
+    add(name.data(), name.size());
     const torch::Tensor tensor = files_[file]->tensor(name);
-    for (const int64_t size : tensor.sizes()) digest.add(&size, sizeof size);
+    for (const int64_t size : tensor.sizes()) add(&size, sizeof size);
     const auto type = static_cast<int>(tensor.scalar_type());
-    digest.add(&type, sizeof type);
+    add(&type, sizeof type);
     const size_t bytes = tensor.nbytes();
     const auto* data = static_cast<const char*>(tensor.data_ptr());
-    digest.add(data, std::min(bytes, kSample));
-    if (bytes > kSample) digest.add(data + bytes - kSample, kSample);
+    add(data, std::min(bytes, kSample));
+    if (bytes > kSample) add(data + bytes - kSample, kSample);
   }
-  return digest.text();
+  return fmt::format("{:016x}", digest);
 }
 
 }  // namespace incontext::models

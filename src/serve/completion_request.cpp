@@ -177,7 +177,7 @@ CompletionRequest read_chat_request(const Json& body, const Backend& backend, co
   int64_t asked = -1;
   fields.read(limit_name, asked, base::at_least(1));
 
-  if (!backend.card().chat) refuse("messages", "messages: the model has no chat template; use /v1/completions");
+  if (!backend.card().chat) refuse("messages", "messages: {}; use /v1/completions", backend.card().chat_problem);
   const Json* messages = fields.find("messages");
   if (messages == nullptr) refuse("messages", "messages: expected a list of messages");
   const Json* variables = fields.find("chat_template_kwargs");

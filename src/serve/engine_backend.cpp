@@ -6,7 +6,9 @@
 #include <atomic>
 #include <thread>
 
+#include "base/digest.h"
 #include "base/machine.h"
+#include "base/text.h"
 #include "decode/engine.h"
 #include "decode/opened_model.h"
 #include "decode/stop_strings.h"
@@ -29,13 +31,6 @@ Finish finish_of(decode::Finish finish) {
       return Finish::error;
   }
   return Finish::error;
-}
-
-// FNV-1a: the same in every build, unlike std::hash.
-uint64_t digest(const std::string& text) {
-  uint64_t value = 0xcbf29ce484222325;
-  for (const char c : text) value = (value ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return value;
 }
 
 /// The text of a continuation, token by token, ended by stop strings.
@@ -81,7 +76,8 @@ class EngineBackend : public Backend {
     card_.vocabulary = opened.model->config().options.vocabulary;
     card_.max_batch = engine_.options().max_batch;
     card_.chat = opened.chat.has_value();
-    card_.fingerprint = fmt::format("fp_{:016x}", digest(base::version() + " " + opened.model->fingerprint()));
+    if (!card_.chat) card_.chat_problem = base::printable(opened.chat_problem);
+    card_.fingerprint = fmt::format("fp_{:016x}", base::fnv1a(base::version() + " " + opened.model->fingerprint()));
     card_.sampling = opened.defaults.sampling;
     const std::vector<int64_t> anchor = opened.tokenizer->encode("a", /*add_special_tokens=*/false);
     if (!anchor.empty()) anchor_ = {anchor.back()};

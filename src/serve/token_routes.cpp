@@ -16,7 +16,7 @@ namespace {
 std::vector<int64_t> tokens_of(const Json& body, const Backend& backend) {
   const Fields fields(body);
   if (const Json* messages = fields.find("messages")) {
-    if (!backend.card().chat) refuse("messages", "messages: the model has no chat template");
+    if (!backend.card().chat) refuse("messages", "messages: {}", backend.card().chat_problem);
     try {
       return backend.encode_chat(chat_messages(*messages), chat_tools(body), Json::object());
     } catch (const RequestError&) {

@@ -72,7 +72,7 @@ class Run {
 
   RunResult go(const Evaluate& evaluate) {
     const TrainingOptions& training = trainer_.options().training;
-    base::StopRequest stop;
+    base::StopRequest stop("stopping after this step", "stopped at once; the last checkpoint stands");
     std::optional<base::Progress> progress;
     if (!place_.quiet) {
       progress.emplace(name_, training.steps, "steps");

@@ -19,7 +19,7 @@ int status_after(std::initializer_list<int> signals, bool stubborn) {
   if (child == 0) {
     ::alarm(30);
     ::dup2(::open("/dev/null", 1), STDERR_FILENO);
-    const StopRequest stop;
+    const StopRequest stop("stopping");
     [[maybe_unused]] ssize_t ignored = ::write(channel[1], "r", 1);  // ready
     while (!stop.requested()) ::usleep(1000);
     ignored = ::write(channel[1], "s", 1);  // seen
@@ -60,7 +60,7 @@ TEST(Signals, TheDefaultComesBackAfterwards) {
   struct sigaction before {};
   ::sigaction(SIGTERM, nullptr, &before);
   {
-    const StopRequest stop;
+    const StopRequest stop("stopping");
     EXPECT_FALSE(stop.requested());
     EXPECT_EQ(stop.exit_status(), 0);
     struct sigaction during {};
@@ -73,7 +73,7 @@ TEST(Signals, TheDefaultComesBackAfterwards) {
   struct sigaction after {};
   ::sigaction(SIGTERM, nullptr, &after);
   EXPECT_EQ(after.sa_handler, before.sa_handler);
-  const StopRequest next;
+  const StopRequest next("stopping");
   EXPECT_FALSE(next.requested()) << "a new one starts afresh";
 }
 
