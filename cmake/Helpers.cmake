@@ -26,6 +26,15 @@ if(INCONTEXT_SANITIZE)
   add_compile_definitions(INCONTEXT_SANITIZED=1)
 endif()
 
+if(INCONTEXT_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL Clang)
+    message(FATAL_ERROR "INCONTEXT_FUZZ: libFuzzer comes with clang, and the compiler is ${CMAKE_CXX_COMPILER_ID}")
+  endif()
+  add_compile_options(-fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=address,undefined)
+  add_compile_definitions(INCONTEXT_SANITIZED=1)
+endif()
+
 # incontext_library(<folder> SOURCES … [LINKS …] [PCH_TORCH])
 # makes the target incontext_<folder> from the sources beside the calling CMakeLists.txt.
 function(incontext_library name)

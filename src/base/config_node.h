@@ -17,6 +17,14 @@ using Json = nlohmann::ordered_json;
 struct ConfigNode {
   enum class Kind { null, scalar, sequence, mapping };
 
+  // In config_node.cpp: clang compiles what stands here before a vector of pairs with nodes can be made.
+  ConfigNode();
+  ~ConfigNode();
+  ConfigNode(const ConfigNode&);
+  ConfigNode(ConfigNode&&) noexcept;
+  ConfigNode& operator=(const ConfigNode&);
+  ConfigNode& operator=(ConfigNode&&) noexcept;
+
   Kind kind = Kind::null;
   std::string scalar;                                       // text of a scalar
   bool quoted = false;                                      // a quoted scalar is always a string

@@ -8,10 +8,11 @@
 namespace incontext::base {
 
 /// A mistake of the caller or of the world (bad input, missing file, full disk), told in one line:
-/// "where: what was expected, what came". The command line prints it and exits with status 1.
+/// "where: what was expected, what came". The command line prints it and exits with status 1. Messages quote files and
+/// requests, which may hold anything: control characters become spaces.
 class Error : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  explicit Error(const std::string& message);
 };
 
 /// Throws Error with a formatted message.

@@ -24,7 +24,8 @@ Json text_of_parts(const Json& parts, const std::string& name) {
   return text;
 }
 
-void open_tool_calls(Json& message, const std::string& name) {
+// `keys_left`: of all arguments of a request together.
+void open_tool_calls(Json& message, const std::string& name, int64_t& keys_left) {
   const auto calls = message.find("tool_calls");
   if (calls == message.end() || calls->is_null()) return;
   if (!calls->is_array()) refuse(name + ".tool_calls", "{}.tool_calls: expected a list", name);
@@ -32,7 +33,10 @@ void open_tool_calls(Json& message, const std::string& name) {
     if (!call.is_object() || !call.contains("function") || !call["function"].is_object()) continue;
     Json& function = call["function"];
     if (!function.contains("arguments") || !function["arguments"].is_string()) continue;
-    Json arguments = Json::parse(function["arguments"].get<std::string>(), nullptr, /*allow_exceptions=*/false);
+    const auto text = function["arguments"].get<std::string>();
+    const std::string place = name + ".tool_calls";
+    keys_left -= check_limits(text, place, place + ": 'arguments'", keys_left);
+    Json arguments = Json::parse(text, nullptr, /*allow_exceptions=*/false);
     if (arguments.is_object()) function["arguments"] = std::move(arguments);
   }
 }
@@ -43,6 +47,7 @@ Json chat_messages(const Json& messages) {
   if (!messages.is_array()) refuse("messages", "messages: expected a list, got {}", shown(messages));
   if (messages.empty()) refuse("messages", "messages: expected at least one message");
   Json read = messages;
+  int64_t keys_left = kMostKeys;
   for (size_t i = 0; i < read.size(); ++i) {
     const std::string name = fmt::format("messages[{}]", i);
     Json& message = read[i];
@@ -60,7 +65,7 @@ Json chat_messages(const Json& messages) {
     } else if (!content.is_string()) {
       refuse(name + ".content", "{}.content: expected a string or a list of parts, got {}", name, shown(content));
     }
-    open_tool_calls(message, name);
+    open_tool_calls(message, name, keys_left);
   }
   return read;
 }

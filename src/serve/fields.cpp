@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/json_limits.h"
 #include "serve/request_error.h"
 
 namespace incontext::serve {
@@ -14,7 +15,6 @@ namespace {
 
 // What is below walks bodies recursively, and objects of ordered keys are searched from their beginning.
 constexpr int kDeepest = 64;
-constexpr int64_t kMostKeys = 20000;
 
 void check_range(const std::string& name, double value, const Allowed& allowed) {
   const bool above = allowed.minimum_excluded ? value > allowed.minimum : value >= allowed.minimum;
@@ -32,6 +32,9 @@ int64_t whole_number(const std::string& name, const Json& json) {
                      (json.is_number_float() && std::trunc(json.get<double>()) == json.get<double>() &&
                       std::abs(json.get<double>()) < 9e15);
   if (!whole) refuse(name, "{}: expected a whole number, got {}", name, shown(json));
+  if (json.is_number_unsigned() && json.get<uint64_t>() > INT64_MAX) {
+    refuse(name, "{}: the number {} is too large", name, shown(json));
+  }
   return json.get<int64_t>();
 }
 
@@ -45,18 +48,19 @@ std::string shown(const Json& json) {
   return text;
 }
 
+int64_t check_limits(const std::string& text, const std::string& field, const std::string& what, int64_t most_keys) {
+  using Broken = base::JsonScan::Broken;
+  const base::JsonScan scan = base::scan_json(text, {.deepest = kDeepest, .most_keys = most_keys});
+  if (scan.broken == Broken::depth) refuse(field, "{} is nested more than {} deep", what, kDeepest);
+  if (scan.broken == Broken::keys) refuse(field, "{} has more than {} fields", what, kMostKeys);
+  return scan.keys;
+}
+
 Json parse_body(const std::string& text) {
-  int64_t keys = 0;
-  const auto guard = [&keys](int depth, Json::parse_event_t event, const Json&) {
-    if (depth > kDeepest) refuse("", "the body is nested more than {} deep", kDeepest);
-    if (event == Json::parse_event_t::key && ++keys > kMostKeys) {
-      refuse("", "the body has more than {} fields", kMostKeys);
-    }
-    return true;
-  };
+  check_limits(text, "", "the body", kMostKeys);
   Json json;
   try {
-    json = Json::parse(text, guard);
+    json = Json::parse(text);
   } catch (const Json::parse_error& error) {
     const bool encoding = std::string(error.what()).find("UTF-8") != std::string::npos;
     refuse("", "the body is not {}: at byte {} of {}", encoding ? "UTF-8" : "JSON", error.byte, text.size());

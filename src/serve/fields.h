@@ -8,6 +8,13 @@
 
 namespace incontext::serve {
 
+/// Objects of ordered keys are searched from their beginning, which takes its time with more.
+inline constexpr int64_t kMostKeys = 20000;
+
+/// Refuses JSON text that nests too deeply or has more than `most_keys` keys, of the kMostKeys of a request; returns
+/// how many it has. `what` stands for it in messages.
+int64_t check_limits(const std::string& text, const std::string& field, const std::string& what, int64_t most_keys);
+
 /// Parses the body of a request: one JSON object, nested and large within reason.
 base::Json parse_body(const std::string& text);
 

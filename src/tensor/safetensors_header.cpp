@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <tuple>
 #include <utility>
 
 #include "base/error.h"
+#include "base/json_limits.h"
 
 namespace incontext::tensor {
 namespace {
@@ -29,19 +29,12 @@ uint64_t read_length(std::span<const std::byte> file) {
 
 /// Parses JSON; refuses duplicate keys, of which the library would keep the last without a word, and deep nesting.
 json parse_json(std::string_view text, const std::string& where) {
-  std::vector<std::set<std::string>> keys;  // of every object that is open
-  const auto watch = [&](int depth, json::parse_event_t event, json& parsed) {
-    if (depth > kMaximumDepth) fail("{}: the header nests deeper than {} levels", where, kMaximumDepth);
-    if (event == json::parse_event_t::object_start) keys.emplace_back();
-    if (event == json::parse_event_t::object_end) keys.pop_back();
-    if (event == json::parse_event_t::key) {
-      const auto& key = parsed.get_ref<const std::string&>();
-      check(keys.back().insert(key).second, "{}: the header has the key {} twice", where, quoted_name(key));
-    }
-    return true;
-  };
+  using Broken = base::JsonScan::Broken;
+  const base::JsonScan scan = base::scan_json(text, {.deepest = kMaximumDepth, .unique_keys = true});
+  if (scan.broken == Broken::depth) fail("{}: the header nests deeper than {} levels", where, kMaximumDepth);
+  if (scan.broken == Broken::repeated_key) fail("{}: the header has the key {} twice", where, quoted_name(scan.key));
   try {
-    return json::parse(text, watch);
+    return json::parse(text);
   } catch (const json::parse_error& error) {
     fail("{}: the header is not valid JSON in UTF-8, at its byte {}", where, error.byte);
   } catch (const json::exception&) {

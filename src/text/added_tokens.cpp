@@ -105,9 +105,14 @@ void AddedTokens::cut(const Piece& piece, const Index& index, std::vector<Extrac
   const std::string_view text = piece.text;
   const auto push = [&](std::optional<int64_t> id, size_t begin, size_t end) {
     if (begin >= end) return;
-    out.push_back({id, {std::string(text.substr(begin, end - begin)), piece.at_start && begin == 0}});
+    if (id) {
+      out.push_back({id, {}});
+    } else {
+      out.push_back({id, {std::string(text.substr(begin, end - begin)), piece.at_start && begin == 0}});
+    }
   };
   size_t done = 0;
+  size_t spaces_end = 0;  // of the white space last looked at, lest many tokens go through the same
   for (size_t at = 0; at < text.size();) {
     const auto match = index.match(text, at);
     if (!match) {
@@ -119,8 +124,11 @@ void AddedTokens::cut(const Piece& piece, const Index& index, std::vector<Extrac
     size_t end = at + match->second;
     at = end;
     if (token.single_word && touches_a_word(text, begin, end)) continue;
-    if (token.left_strip) begin = std::max(white_space_at_end(text.substr(0, begin)), done);
-    if (token.right_strip) end += white_space_at_start(text.substr(end));
+    if (token.left_strip) begin = begin > done ? done + white_space_at_end(text.substr(done, begin - done)) : done;
+    if (token.right_strip) {
+      if (end >= spaces_end) spaces_end = end + white_space_at_start(text.substr(end));
+      end = spaces_end;
+    }
     if (done < begin) push(std::nullopt, done, begin);
     push(token.id, begin, end);
     done = end;

@@ -27,7 +27,8 @@ struct AddedToken {
 /// An object with "content" and the flags, as tokenizer.json and tokenizer_config.json write it.
 AddedToken read_added_token(const JsonField& field, int64_t id);
 
-/// A piece of a text that is an added token, or (`id` absent) is not.
+/// A piece of a text that is an added token, or (`id` absent) is not. The text of tokens is not kept: it may be as long
+/// as the white space around them, of each of many.
 struct Extracted {
   std::optional<int64_t> id;
   Piece piece;

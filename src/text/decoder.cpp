@@ -11,40 +11,33 @@
 namespace incontext::text {
 namespace {
 
-void collect_makers(const JsonField& field, int depth, std::vector<Decoder::StepMaker>& out) {
-  check_depth(field, depth);
+Decoder::StepMaker make(const JsonField& field) {
   const std::string type = field.text("type");
-  if (type == "Sequence") {
-    for (const JsonField& part : field.at("decoders").items()) collect_makers(part, depth + 1, out);
-  } else if (type == "ByteLevel") {
-    out.push_back(byte_level_step());
-  } else if (type == "Replace") {
-    out.push_back(replace_step(std::make_shared<Pattern>(field.at("pattern")), field.text("content")));
-  } else if (type == "ByteFallback") {
-    out.push_back(byte_fallback_step());
-  } else if (type == "Fuse") {
-    out.push_back(fuse_step());
-  } else if (type == "Strip") {
+  if (type == "ByteLevel") return byte_level_step();
+  if (type == "Replace") return replace_step(std::make_shared<Pattern>(field.at("pattern")), field.text("content"));
+  if (type == "ByteFallback") return byte_fallback_step();
+  if (type == "Fuse") return fuse_step();
+  if (type == "Strip") {
     const int64_t start = field.integer_or("start", 0);
     const int64_t stop = field.integer_or("stop", 0);
     base::check(start >= 0 && stop >= 0, "{}: expected counts to strip, got {} and {}", field.where(), start, stop);
-    out.push_back(strip_step(field.text("content"), static_cast<size_t>(start), static_cast<size_t>(stop)));
-  } else if (type == "Metaspace") {
+    return strip_step(field.text("content"), static_cast<size_t>(start), static_cast<size_t>(stop));
+  }
+  if (type == "Metaspace") {
     const std::string scheme =
         field.text_or("prepend_scheme", field.flag_or("add_prefix_space", true) ? "always" : "never");
-    out.push_back(metaspace_step(field.text_or("replacement", "\xE2\x96\x81"), scheme != "never"));
-  } else if (type == "BPEDecoder") {
-    out.push_back(suffix_step(field.text_or("suffix", "</w>")));
-  } else {
-    fail_unknown_type(field, "decoder",
-                      "Sequence, ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace and BPEDecoder");
+    return metaspace_step(field.text_or("replacement", "\xE2\x96\x81"), scheme != "never");
   }
+  if (type == "BPEDecoder") return suffix_step(field.text_or("suffix", "</w>"));
+  fail_unknown_type(field, "decoder",
+                    "Sequence, ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace and BPEDecoder");
 }
 
 }  // namespace
 
 std::string DecodeRun::push(std::string token) {
   std::string out;
+  pushed_ += token.size();
   push_from(0, std::move(token), out);
   return out;
 }
@@ -58,6 +51,7 @@ std::string DecodeRun::finish() {
 }
 
 void DecodeRun::push_from(size_t step, std::string token, std::string& out) {
+  check_growth(pushed_, token.size());
   if (step == steps_.size()) {
     out += token;
     return;
@@ -76,7 +70,7 @@ DecodeRun Decoder::start() const {
 
 Decoder make_decoder(const JsonField& field) {
   std::vector<Decoder::StepMaker> makers;
-  collect_makers(field, 0, makers);
+  collect_parts(field, "decoders", 0, make, makers);
   return Decoder(std::move(makers));
 }
 

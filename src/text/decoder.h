@@ -36,6 +36,7 @@ class DecodeRun {
   void push_from(size_t step, std::string token, std::string& out);
 
   std::vector<std::unique_ptr<DecodeStep>> steps_;
+  size_t pushed_ = 0;  // bytes
 };
 
 /// How a tokenizer makes text of tokens. Thread-safe.

@@ -42,7 +42,14 @@ bool JsonField::flag() const {
 
 int64_t JsonField::integer() const {
   if (!value_->is_number_integer()) fail_expecting("an integer");
+  if (value_->is_number_unsigned() && value_->get<uint64_t>() > INT64_MAX) fail_expecting("a smaller integer");
   return value_->get<int64_t>();
+}
+
+int64_t JsonField::token_id() const {
+  const int64_t id = integer();
+  if (id < 0 || id >= INT32_MAX) fail_expecting(fmt::format("an id from 0 to {}", INT32_MAX - 1));
+  return id;
 }
 
 std::string JsonField::text_or(const std::string& key, const std::string& fallback) const {
@@ -73,6 +80,8 @@ SortedJson read_json(const std::filesystem::path& path) {
     return SortedJson::parse(contents);
   } catch (const SortedJson::parse_error& error) {
     fail("{}: is not valid JSON: near byte {}", path.string(), error.byte);
+  } catch (const SortedJson::out_of_range&) {
+    fail("{}: holds a number that is too large", path.string());
   }
 }
 

@@ -33,6 +33,8 @@ class JsonField {
   std::string text() const;
   bool flag() const;
   int64_t integer() const;
+  /// An integer that may be the id of a token: from 0 to what 32 bits hold.
+  int64_t token_id() const;
 
   std::string text(const std::string& key) const { return at(key).text(); }
   std::string text_or(const std::string& key, const std::string& fallback) const;

@@ -129,18 +129,19 @@ class NormalizerSequence : public Normalizer {
  public:
   explicit NormalizerSequence(std::vector<std::unique_ptr<const Normalizer>> parts) : parts_(std::move(parts)) {}
   void apply(Piece& piece) const override {
-    for (const auto& part : parts_) part->apply(piece);
+    const size_t before = piece.text.size();
+    for (const auto& part : parts_) {
+      part->apply(piece);
+      check_growth(before, piece.text.size());
+    }
   }
 
  private:
   std::vector<std::unique_ptr<const Normalizer>> parts_;
 };
 
-std::unique_ptr<const Normalizer> make(const JsonField& field, int depth) {
+std::unique_ptr<const Normalizer> make(const JsonField& field) {
   const std::string type = field.text("type");
-  if (type == "Sequence") {
-    return std::make_unique<NormalizerSequence>(make_parts(field, "normalizers", depth, make));
-  }
   if (type == "Prepend") return std::make_unique<Prepend>(field);
   if (type == "Replace") return std::make_unique<Replace>(field);
   if (type == "NFC") return std::make_unique<UnicodeNormalizer>(UnicodeForm::nfc);
@@ -185,6 +186,10 @@ std::string to_lower(std::string_view text) {
   return out;
 }
 
-std::unique_ptr<const Normalizer> make_normalizer(const JsonField& field) { return make(field, 0); }
+std::unique_ptr<const Normalizer> make_normalizer(const JsonField& field) {
+  std::vector<std::unique_ptr<const Normalizer>> parts;
+  collect_parts(field, "normalizers", 0, make, parts);
+  return std::make_unique<NormalizerSequence>(std::move(parts));
+}
 
 }  // namespace incontext::text

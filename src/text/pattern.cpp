@@ -1,6 +1,7 @@
 #include "text/pattern.h"
 
 #include "base/error.h"
+#include "text/components.h"
 #include "text/utf8.h"
 
 namespace incontext::text {
@@ -29,9 +30,11 @@ Pattern::Pattern(const JsonField& field) : regex_(source_of(field), field.where(
 }
 
 std::string Pattern::replace_all(std::string_view text, std::string_view content) const {
+  const std::vector<Range> matches = find_all(text);
+  check_growth(text.size(), matches.size() * content.size());
   std::string out;
   size_t end = 0;
-  for (const Range& match : find_all(text)) {
+  for (const Range& match : matches) {
     out += text.substr(end, match.begin - end);
     out += content;
     end = match.end;

@@ -10,7 +10,7 @@ namespace {
 int64_t id_of_pair(const JsonField& field) {
   const std::vector<JsonField> parts = field.items();
   if (parts.size() != 2) field.fail_expecting("a token and its id");
-  return parts[1].integer();
+  return parts[1].token_id();
 }
 
 Surrounding read_template(const JsonField& field) {
@@ -26,7 +26,7 @@ Surrounding read_template(const JsonField& field) {
     }
     const std::string name = item.at("SpecialToken").text("id");
     for (const JsonField& id : tokens.at(name).at("ids").items()) {
-      (after_text ? out.after : out.before).push_back(id.integer());
+      (after_text ? out.after : out.before).push_back(id.token_id());
     }
   }
   base::check(after_text, "{}.single: expected a Sequence for the text", field.where());
@@ -38,13 +38,8 @@ void wrap(Surrounding& inner, const Surrounding& outer) {
   inner.after.insert(inner.after.end(), outer.after.begin(), outer.after.end());
 }
 
-Surrounding read(const JsonField& field, int depth) {
+Surrounding read(const JsonField& field) {
   const std::string type = field.text("type");
-  if (type == "Sequence") {
-    Surrounding out;
-    for (const Surrounding& part : make_parts(field, "processors", depth, read)) wrap(out, part);
-    return out;
-  }
   if (type == "TemplateProcessing") return read_template(field);
   if (type == "RobertaProcessing" || type == "BertProcessing") {
     return {{id_of_pair(field.at("cls"))}, {id_of_pair(field.at("sep"))}};
@@ -56,6 +51,12 @@ Surrounding read(const JsonField& field, int depth) {
 
 }  // namespace
 
-Surrounding read_post_processor(const JsonField& field) { return read(field, 0); }
+Surrounding read_post_processor(const JsonField& field) {
+  std::vector<Surrounding> parts;
+  collect_parts(field, "processors", 0, read, parts);
+  Surrounding out;
+  for (const Surrounding& part : parts) wrap(out, part);
+  return out;
+}
 
 }  // namespace incontext::text

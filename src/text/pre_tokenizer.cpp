@@ -203,12 +203,16 @@ class PreTokenizerSequence : public PreTokenizer {
  public:
   explicit PreTokenizerSequence(std::vector<std::unique_ptr<const PreTokenizer>> parts) : parts_(std::move(parts)) {}
   void cut(Piece piece, std::vector<Piece>& words) const override {
+    const size_t before = piece.text.size();
     std::vector<Piece> now;
     now.push_back(std::move(piece));
     for (const auto& part : parts_) {
       std::vector<Piece> next;
       for (Piece& word : now) part->cut(std::move(word), next);
       now = std::move(next);
+      size_t after = 0;
+      for (const Piece& word : now) after += word.text.size();
+      check_growth(before, after);
     }
     std::move(now.begin(), now.end(), std::back_inserter(words));
   }
@@ -236,11 +240,8 @@ std::unique_ptr<const PreTokenizer> make_character_split(const JsonField& field,
   return std::make_unique<CharacterSplit>(is_whitespace, Behavior::removed);
 }
 
-std::unique_ptr<const PreTokenizer> make(const JsonField& field, int depth) {
+std::unique_ptr<const PreTokenizer> make(const JsonField& field) {
   const std::string type = field.text("type");
-  if (type == "Sequence") {
-    return std::make_unique<PreTokenizerSequence>(make_parts(field, "pretokenizers", depth, make));
-  }
   if (type == "Split") return std::make_unique<Split>(field);
   if (type == "ByteLevel") {
     return std::make_unique<ByteLevel>(field.flag_or("add_prefix_space", true), field.flag_or("use_regex", true));
@@ -263,7 +264,11 @@ std::unique_ptr<const PreTokenizer> make(const JsonField& field, int depth) {
 
 }  // namespace
 
-std::unique_ptr<const PreTokenizer> make_pre_tokenizer(const JsonField& field) { return make(field, 0); }
+std::unique_ptr<const PreTokenizer> make_pre_tokenizer(const JsonField& field) {
+  std::vector<std::unique_ptr<const PreTokenizer>> parts;
+  collect_parts(field, "pretokenizers", 0, make, parts);
+  return std::make_unique<PreTokenizerSequence>(std::move(parts));
+}
 
 std::unique_ptr<const PreTokenizer> make_gpt2_pre_tokenizer(bool add_prefix_space) {
   return std::make_unique<ByteLevel>(add_prefix_space, true);

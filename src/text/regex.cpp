@@ -142,6 +142,7 @@ struct Scratch {
         context(pcre2_match_context_create(nullptr)),
         stack(pcre2_jit_stack_create(32 << 10, 8 << 20, nullptr)) {
     pcre2_jit_stack_assign(context, nullptr, stack);
+    pcre2_set_heap_limit(context, 64 << 10);  // KiB, where a pattern is not compiled for the processor
   }
   ~Scratch() {
     pcre2_match_data_free(matches);
@@ -207,6 +208,8 @@ std::vector<Range> Regex::find_all(std::string_view text) const {
     if (count < 0) fail("the regular expression '{}' gave up on a text: {}", compiled_->pattern, message_of(count));
     const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(use.matches);
     const Range match{bounds[0], bounds[1]};
+    check(match.begin >= start && match.begin <= match.end, "the regular expression '{}' ends a match before its start",
+          compiled_->pattern);
     if (match.end > match.begin) {
       found.push_back(match);
       start = match.end;

@@ -54,6 +54,13 @@ std::vector<Value> Arguments::rest() {
 
 std::vector<std::pair<std::string, Value>> Arguments::rest_named() { return std::exchange(named_, {}); }
 
+size_t Arguments::weight() const {
+  size_t sum = 0;
+  for (const Value& value : places_) sum += value.weight();
+  for (const auto& [name, value] : named_) sum += value.weight();
+  return sum;
+}
+
 void Arguments::finish() const {
   template_check(next_ == places_.size(), "{}: takes {} arguments, got {}", function_, next_, places_.size());
   template_check(named_.empty(), "{}: has no argument '{}'", function_, named_.empty() ? "" : named_.front().first);

@@ -14,24 +14,31 @@ namespace {
 using Budget = TemplateBudget;
 using Filter = Value (*)(const Value&, Arguments&, Budget&);
 
-std::string text_of(const Value& value) { return to_text(value); }
+constexpr size_t kMaxMapArguments = 16;
+
+std::string text_of(const Value& value, Budget& budget) {
+  budget.charge_walk(value);
+  return to_text(value);
+}
 
 // The value of "a.b" or "0" in an item.
-Value path_of(const Value& item, const std::string& path) {
+Value path_of(const Value& item, const std::string& path, Budget& budget) {
+  budget.charge(1 + path.size() / 16);
   Value out = item;
   for (const std::string& part : base::split(path, '.')) {
     const bool is_number =
         !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == std::string::npos;
-    out = is_number ? item_of(out, int64_t{std::stoi(part)}) : item_of(out, Value(part));
+    out = item_of(out, is_number ? Value(int64_t{std::stoi(part)}) : Value(part), budget);
   }
   return out;
 }
 
 // What sorting and its kin look at: the attribute, and texts without regard to case.
-Value key_of(const Value& item, const std::optional<std::string>& attribute, bool case_sensitive) {
-  Value out = attribute ? path_of(item, *attribute) : item;
-  if (!case_sensitive && out.is_string()) return to_lower(*out.string());
-  return out;
+Value key_of(const Value& item, const std::optional<std::string>& attribute, bool case_sensitive, Budget& budget) {
+  Value out = attribute ? path_of(item, *attribute, budget) : item;
+  if (case_sensitive || !out.is_string()) return out;
+  budget.charge_walk(out);
+  return to_lower(*out.string());
 }
 
 std::optional<std::string> attribute_argument(Arguments& arguments) {
@@ -40,10 +47,10 @@ std::optional<std::string> attribute_argument(Arguments& arguments) {
   return to_text(*found);
 }
 
-Value trim(const Value& value, Arguments& arguments, Budget&) {
+Value trim(const Value& value, Arguments& arguments, Budget& budget) {
   const auto characters = arguments.take("chars");
   const bool given = characters && !characters->is_none();
-  return strip_text(text_of(value), given ? to_text(*characters) : "", true, true);
+  return strip_text(text_of(value, budget), given ? to_text(*characters) : "", true, true);
 }
 
 Value tojson(const Value& value, Arguments& arguments, Budget& budget) {
@@ -63,15 +70,17 @@ Value tojson(const Value& value, Arguments& arguments, Budget& budget) {
     }
   }
   if (const auto separators = arguments.take("separators"); separators && !separators->is_none()) {
-    const std::vector<Value> both = iterate(*separators);
+    const std::vector<Value> both = iterate(*separators, budget);
     template_check(both.size() == 2, "tojson: expected two separators, got {}", both.size());
     style.item_separator = to_text(both[0]);
     style.key_separator = to_text(both[1]);
   }
   style.sort_keys = arguments.flag_or("sort_keys", false);
-  std::string out = to_json(value, style);
-  budget.charge_bytes(out.size());
-  return out;
+  // Between two values there are a separator and an indent.
+  const size_t between = style.item_separator.size() + style.key_separator.size() + style.indent.size() * value.depth();
+  budget.charge_walk(value);
+  budget.charge(value.weight() * (between / 64));
+  return to_json(value, style);
 }
 
 Value length(const Value& value, Arguments&, Budget&) { return length_of(value); }
@@ -81,8 +90,8 @@ Value join(const Value& value, Arguments& arguments, Budget& budget) {
   const auto attribute = attribute_argument(arguments);
   std::string out;
   bool first = true;
-  for (const Value& item : iterate(value)) {
-    const std::string text = text_of(attribute ? path_of(item, *attribute) : item);
+  for (const Value& item : iterate(value, budget)) {
+    const std::string text = text_of(attribute ? path_of(item, *attribute, budget) : item, budget);
     budget.charge_bytes(text.size() + separator.size());
     if (!first) out += separator;
     first = false;
@@ -91,13 +100,13 @@ Value join(const Value& value, Arguments& arguments, Budget& budget) {
   return out;
 }
 
-Value upper(const Value& value, Arguments&, Budget&) { return upper_text(text_of(value)); }
-Value lower(const Value& value, Arguments&, Budget&) { return to_lower(text_of(value)); }
-Value capitalize(const Value& value, Arguments&, Budget&) { return capitalized(text_of(value)); }
+Value upper(const Value& value, Arguments&, Budget& budget) { return upper_text(text_of(value, budget)); }
+Value lower(const Value& value, Arguments&, Budget& budget) { return to_lower(text_of(value, budget)); }
+Value capitalize(const Value& value, Arguments&, Budget& budget) { return capitalized(text_of(value, budget)); }
 
 // Jinja's own: words begin after white space, a hyphen or an opening bracket.
-Value title(const Value& value, Arguments&, Budget&) {
-  const std::string text = text_of(value);
+Value title(const Value& value, Arguments&, Budget& budget) {
+  const std::string text = text_of(value, budget);
   std::string out, word;
   const auto finish = [&] {
     out += capitalized(word);
@@ -125,10 +134,10 @@ Value chosen(const Value& value, Arguments& arguments, bool by_attribute, bool k
   template_check(test.empty() || is_test(test), "{}: the test '{}' is not supported", arguments.function(), test);
   const std::vector<Value> rest = arguments.rest();
   std::vector<Value> out;
-  for (const Value& item : iterate(value)) {
-    budget.charge(1);
-    const Value subject = by_attribute ? path_of(item, attribute) : item;
-    const bool holds = test.empty() ? subject.truth() : apply_test(test, subject, Arguments(test, rest, {}));
+  for (const Value& item : iterate(value, budget)) {
+    budget.charge(1 + rest.size());
+    const Value subject = by_attribute ? path_of(item, attribute, budget) : item;
+    const bool holds = test.empty() ? subject.truth() : apply_test(test, subject, Arguments(test, rest, {}), budget);
     if (holds == keep) out.push_back(item);
   }
   return Value::list(std::move(out));
@@ -143,9 +152,10 @@ Value map(const Value& value, Arguments& arguments, Budget& budget) {
   std::vector<Value> out;
   if (const auto attribute = arguments.take_named("attribute")) {
     const auto fallback = arguments.take_named("default");
-    for (const Value& item : iterate(value)) {
+    const std::string path = text_of(*attribute, budget);
+    for (const Value& item : iterate(value, budget)) {
       budget.charge(1);
-      Value found = path_of(item, to_text(*attribute));
+      Value found = path_of(item, path, budget);
       out.push_back(found.is_undefined() && fallback ? *fallback : std::move(found));
     }
     return Value::list(std::move(out));
@@ -154,8 +164,11 @@ Value map(const Value& value, Arguments& arguments, Budget& budget) {
   template_check(is_filter(name), "map: the filter '{}' is not supported", name);
   const std::vector<Value> rest = arguments.rest();
   const auto named = arguments.rest_named();
-  for (const Value& item : iterate(value))
+  // map('map', 'map', ...) calls itself as often as it has arguments.
+  template_check(rest.size() + named.size() <= kMaxMapArguments, "map: takes at most {} arguments", kMaxMapArguments);
+  for (const Value& item : iterate(value, budget)) {
     out.push_back(apply_filter(name, item, Arguments(name, rest, named), budget));
+  }
   return Value::list(std::move(out));
 }
 
@@ -166,7 +179,7 @@ Value fallback(const Value& value, Arguments& arguments, Budget&) {
 }
 
 Value list(const Value& value, Arguments&, Budget& budget) {
-  std::vector<Value> out = iterate(value);
+  std::vector<Value> out = iterate(value, budget);
   budget.charge(1 + out.size());
   return Value::list(std::move(out));
 }
@@ -177,24 +190,26 @@ Value items(const Value& value, Arguments&, Budget& budget) {
   return call_method(value, "items", Arguments("items", {}, {}), budget);
 }
 
-Value first(const Value& value, Arguments&, Budget&) {
-  const std::vector<Value> all = iterate(value);
+Value first(const Value& value, Arguments&, Budget& budget) {
+  if (value.items() != nullptr && !value.items()->empty()) return value.items()->front();
+  const std::vector<Value> all = iterate(value, budget);
   return all.empty() ? Value::undefined("the first of nothing") : all.front();
 }
 
-Value last(const Value& value, Arguments&, Budget&) {
-  const std::vector<Value> all = iterate(value);
+Value last(const Value& value, Arguments&, Budget& budget) {
+  if (value.items() != nullptr && !value.items()->empty()) return value.items()->back();
+  const std::vector<Value> all = iterate(value, budget);
   return all.empty() ? Value::undefined("the last of nothing") : all.back();
 }
 
 Value replace(const Value& value, Arguments& arguments, Budget& budget) {
   const std::string from = arguments.text("old"), to = arguments.text("new");
   const auto count = arguments.take("count");
-  return replace_in(text_of(value), from, to, count && !count->is_none() ? integer_of(*count, "replace: count") : -1,
-                    budget);
+  return replace_in(text_of(value, budget), from, to,
+                    count && !count->is_none() ? integer_of(*count, "replace: count") : -1, budget);
 }
 
-Value string(const Value& value, Arguments&, Budget&) { return text_of(value); }
+Value string(const Value& value, Arguments&, Budget& budget) { return text_of(value, budget); }
 
 std::optional<double> real_of(const Value& value) {
   if (const bool* flag = value.get<bool>()) return *flag ? 1.0 : 0.0;
@@ -249,7 +264,7 @@ Value round(const Value& value, Arguments& arguments, Budget&) {
 }
 
 Value reverse(const Value& value, Arguments&, Budget& budget) {
-  std::vector<Value> all = iterate(value);
+  std::vector<Value> all = iterate(value, budget);
   budget.charge(1 + all.size());
   std::reverse(all.begin(), all.end());
   if (!value.is_string()) return Value::list(std::move(all));
@@ -267,7 +282,10 @@ void sort_by(std::vector<Value>& values, const std::vector<std::optional<std::st
   std::vector<Row> rows;
   for (Value& value : values) {
     Row row;
-    for (const auto& attribute : attributes) row.keys.push_back(key_of(value, attribute, case_sensitive));
+    for (const auto& attribute : attributes) {
+      row.keys.push_back(key_of(value, attribute, case_sensitive, budget));
+      budget.charge_walk(row.keys.back());
+    }
     row.value = std::move(value);
     rows.push_back(std::move(row));
   }
@@ -291,7 +309,7 @@ Value sort(const Value& value, Arguments& arguments, Budget& budget) {
   } else {
     attributes.emplace_back(std::nullopt);
   }
-  std::vector<Value> all = iterate(value);
+  std::vector<Value> all = iterate(value, budget);
   sort_by(all, attributes, case_sensitive, reverse_order, budget);
   return Value::list(std::move(all));
 }
@@ -300,9 +318,9 @@ Value unique(const Value& value, Arguments& arguments, Budget& budget) {
   const bool case_sensitive = arguments.flag_or("case_sensitive", false);
   const auto attribute = attribute_argument(arguments);
   std::vector<Value> out, keys;
-  for (const Value& item : iterate(value)) {
-    budget.charge(1 + keys.size());
-    Value key = key_of(item, attribute, case_sensitive);
+  for (const Value& item : iterate(value, budget)) {
+    Value key = key_of(item, attribute, case_sensitive, budget);
+    budget.charge(1 + keys.size() * key.weight());
     if (std::any_of(keys.begin(), keys.end(), [&](const Value& known) { return values_equal(known, key); })) continue;
     keys.push_back(std::move(key));
     out.push_back(item);
@@ -323,7 +341,10 @@ Value indent(const Value& value, Arguments& arguments, Budget& budget) {
   }
   std::string out = first_too ? space : "";
   bool first_line = true;
-  for (const std::string& line : lines_of(text_of(value) + "\n")) {
+  const std::string text = text_of(value, budget);
+  budget.charge(
+      static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return c == '\n' || c == '\r'; })));
+  for (const std::string& line : lines_of(text + "\n")) {
     budget.charge_bytes(line.size() + space.size());
     if (!first_line) out += "\n" + (line.empty() && !blank_too ? "" : space);
     first_line = false;
@@ -339,7 +360,7 @@ Value dictsort(const Value& value, Arguments& arguments, Budget& budget) {
   const std::string by = arguments.text_or("by", "key");
   const bool reverse_order = arguments.flag_or("reverse", false);
   template_check(by == "key" || by == "value", "dictsort: expected by key or value, got '{}'", by);
-  std::vector<Value> pairs = iterate(items(value, arguments, budget));
+  std::vector<Value> pairs = iterate(items(value, arguments, budget), budget);
   sort_by(pairs, {by == "key" ? "0" : "1"}, case_sensitive, reverse_order, budget);
   return Value::list(std::move(pairs));
 }
@@ -347,26 +368,31 @@ Value dictsort(const Value& value, Arguments& arguments, Budget& budget) {
 Value sum(const Value& value, Arguments& arguments, Budget& budget) {
   const auto attribute = attribute_argument(arguments);
   Value out = arguments.take("start").value_or(int64_t{0});
-  for (const Value& item : iterate(value))
-    out = apply_binary("+", out, attribute ? path_of(item, *attribute) : item, budget);
+  for (const Value& item : iterate(value, budget)) {
+    out = apply_binary("+", out, attribute ? path_of(item, *attribute, budget) : item, budget);
+  }
   return out;
 }
 
-Value extreme(const Value& value, Arguments& arguments, int sign) {
+Value extreme(const Value& value, Arguments& arguments, int sign, Budget& budget) {
   const bool case_sensitive = arguments.flag_or("case_sensitive", false);
   const auto attribute = attribute_argument(arguments);
-  const std::vector<Value> all = iterate(value);
+  const std::vector<Value> all = iterate(value, budget);
   if (all.empty()) return Value::undefined("an extreme of nothing");
   const Value* best = &all.front();
-  for (const Value& item : all) {
-    const int order = compare_values(key_of(item, attribute, case_sensitive), key_of(*best, attribute, case_sensitive));
-    if (order * sign > 0) best = &item;
+  Value best_key = key_of(*best, attribute, case_sensitive, budget);
+  for (size_t i = 1; i < all.size(); ++i) {
+    Value key = key_of(all[i], attribute, case_sensitive, budget);
+    budget.charge_comparison(key, best_key);
+    if (compare_values(key, best_key) * sign <= 0) continue;
+    best = &all[i];
+    best_key = std::move(key);
   }
   return *best;
 }
 
-Value min(const Value& value, Arguments& arguments, Budget&) { return extreme(value, arguments, -1); }
-Value max(const Value& value, Arguments& arguments, Budget&) { return extreme(value, arguments, 1); }
+Value min(const Value& value, Arguments& arguments, Budget& budget) { return extreme(value, arguments, -1, budget); }
+Value max(const Value& value, Arguments& arguments, Budget& budget) { return extreme(value, arguments, 1, budget); }
 
 Value abs(const Value& value, Arguments&, Budget& budget) {
   if (const double* number = value.get<double>()) return std::abs(*number);
@@ -375,9 +401,11 @@ Value abs(const Value& value, Arguments&, Budget& budget) {
 }
 
 // <, >, &, ' and " as entities of HTML.
-Value escape(const Value& value, Arguments&, Budget&) {
+Value escape(const Value& value, Arguments&, Budget& budget) {
   std::string out;
-  for (const char c : text_of(value)) {
+  const std::string text = text_of(value, budget);
+  budget.charge_bytes(text.size() * std::string_view("&quot;").size());
+  for (const char c : text) {
     switch (c) {
       case '&':
         out += "&amp;";
@@ -450,6 +478,7 @@ bool is_filter(const std::string& name) { return filters().contains(name); }
 
 Value apply_filter(const std::string& name, const Value& subject, Arguments arguments, TemplateBudget& budget) {
   budget.charge_bytes(subject.is_string() ? subject.string()->size() : 0);
+  budget.charge(arguments.weight());
   Value out = filters().at(name)(subject, arguments, budget);
   arguments.finish();
   return out;

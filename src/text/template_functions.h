@@ -11,21 +11,6 @@
 
 namespace incontext::text {
 
-/// What is left to a run of a template. Everything that takes time or memory is charged, so that no template can hang
-/// or crash the program.
-class TemplateBudget {
- public:
-  void charge(size_t units) {
-    template_check(units <= left_, "the template takes too many steps");
-    left_ -= units;
-  }
-  /// Making a text or list of this many bytes.
-  void charge_bytes(size_t bytes) { charge(1 + bytes / 64); }
-
- private:
-  size_t left_ = 5'000'000;
-};
-
 /// The arguments of a filter, test or function. take() and its kin find one by place or name; finish() makes left-over
 /// arguments a fault.
 class Arguments {
@@ -47,6 +32,9 @@ class Arguments {
   std::vector<std::pair<std::string, Value>> rest_named();
   void finish() const;
 
+  /// Of all values together.
+  size_t weight() const;
+  size_t named_count() const { return named_.size(); }
   const std::string& function() const { return function_; }
 
  private:
@@ -60,20 +48,20 @@ bool is_filter(const std::string& name);
 Value apply_filter(const std::string& name, const Value& subject, Arguments arguments, TemplateBudget& budget);
 
 bool is_test(const std::string& name);
-bool apply_test(const std::string& name, const Value& subject, Arguments arguments);
+bool apply_test(const std::string& name, const Value& subject, Arguments arguments, TemplateBudget& budget);
 
 /// Methods of texts and dictionaries.
 bool has_method(const Value& receiver, const std::string& name);
 Value call_method(const Value& receiver, const std::string& name, Arguments arguments, TemplateBudget& budget);
 
 /// value.name and value[key], undefined when there is none.
-Value attribute_of(const Value& value, const std::string& name);
-Value item_of(const Value& value, const Value& key);
+Value attribute_of(const Value& value, const std::string& name, TemplateBudget& budget);
+Value item_of(const Value& value, const Value& key, TemplateBudget& budget);
 Value slice_of(const Value& value, std::optional<int64_t> begin, std::optional<int64_t> end, int64_t step,
                TemplateBudget& budget);
 
 Value apply_binary(const std::string& name, const Value& left, const Value& right, TemplateBudget& budget);
-bool is_in(const Value& item, const Value& container);
+bool is_in(const Value& item, const Value& container, TemplateBudget& budget);
 
 /// Pieces of texts that filters and methods share. `characters` empty: white space.
 std::string strip_text(std::string_view text, std::string_view characters, bool left, bool right);
@@ -82,6 +70,9 @@ std::string capitalized(std::string_view text);
 std::string replace_in(const std::string& text, const std::string& from, const std::string& to, int64_t count,
                        TemplateBudget& budget);
 std::vector<std::string> lines_of(std::string_view text);
+/// As std::string_view::find() and rfind(), but never slower than the texts are long.
+size_t find_in(std::string_view text, std::string_view wanted, size_t from = 0);
+size_t find_last_in(std::string_view text, std::string_view wanted);
 
 /// The value as a whole number, or a fault that names what it is for.
 int64_t integer_of(const Value& value, const std::string& what);

@@ -23,7 +23,8 @@ constexpr std::string_view kGlobals[] = {"namespace", "range", "dict", "raise_ex
 
 class Interpreter {
  public:
-  Interpreter(const std::string& name, TemplateVariables variables, std::time_t now) : name_(name), now_(now) {
+  Interpreter(const std::string& name, TemplateVariables variables, std::time_t now, size_t steps)
+      : name_(name), now_(now), budget_(steps) {
     scopes_.push_back(std::move(variables));
   }
 
@@ -78,6 +79,7 @@ class Interpreter {
   };
 
   void assign_one(const std::string& target, Value value) {
+    budget_.charge(target.size() / 64);
     const size_t dot = target.find('.');
     if (dot == std::string::npos) {
       scopes_.back().insert_or_assign(target, std::move(value));
@@ -86,12 +88,13 @@ class Interpreter {
     const Value* object = find(target.substr(0, dot));
     template_check(object != nullptr && object->name_space() != nullptr,
                    "'{}' cannot be set: only attributes of a namespace can", target);
+    budget_.charge((*object->name_space())->entries.size() / 16);
     (*object->name_space())->set(target.substr(dot + 1), std::move(value));
   }
 
   void assign(const std::vector<std::string>& targets, Value value) {
     if (targets.size() == 1) return assign_one(targets.front(), std::move(value));
-    std::vector<Value> items = iterate(value);
+    std::vector<Value> items = iterate(value, budget_);
     template_check(items.size() == targets.size(), "expected {} values to unpack, got {}", targets.size(),
                    items.size());
     for (size_t i = 0; i < targets.size(); ++i) assign_one(targets[i], std::move(items[i]));
@@ -103,6 +106,11 @@ class Interpreter {
     budget_.charge_bytes(text.size());
     template_check(out.size() + text.size() <= kMaxOutput, "the text becomes longer than {} MiB", kMaxOutput >> 20);
     out += text;
+  }
+
+  std::string text_of(const Value& value) {
+    budget_.charge_walk(value);
+    return to_text(value);
   }
 
   Flow execute(const Block& block, std::string& out) {
@@ -122,7 +130,7 @@ class Interpreter {
         write(statement.text, out);
         return Flow::normal;
       case Statement::Kind::output:
-        write(to_text(evaluate(*statement.expression)), out);
+        write(text_of(evaluate(*statement.expression)), out);
         return Flow::normal;
       case Statement::Kind::condition:
         return execute(evaluate(*statement.expression).truth() ? statement.body : statement.otherwise, out);
@@ -173,12 +181,12 @@ class Interpreter {
     if (statement.kind == Statement::Kind::captured) {
       assign(statement.targets, std::move(value));
     } else {
-      write(to_text(value), out);
+      write(text_of(value), out);
     }
   }
 
   Flow execute_loop(const Statement& statement, std::string& out) {
-    std::vector<Value> items = iterate(evaluate(*statement.expression));
+    std::vector<Value> items = iterate(evaluate(*statement.expression), budget_);
     budget_.charge(1 + items.size());
     if (statement.filter) {
       std::vector<Value> kept;
@@ -218,7 +226,7 @@ class Interpreter {
       case Kind::dictionary:
         return dictionary(expression);
       case Kind::attribute:
-        return attribute_of(evaluate(*expression.parts[0]), expression.name);
+        return attribute_of(evaluate(*expression.parts[0]), expression.name, budget_);
       case Kind::item:
         return item(expression);
       case Kind::slice:
@@ -241,7 +249,8 @@ class Interpreter {
     return Value();
   }
 
-  Value variable(const std::string& name) const {
+  Value variable(const std::string& name) {
+    budget_.charge(name.size() / 64);
     if (const Value* found = find(name)) return *found;
     if (std::find(std::begin(kGlobals), std::end(kGlobals), name) != std::end(kGlobals)) {
       return std::make_shared<const Function>(Function{Function::Kind::global, name, Value(), nullptr});
@@ -268,8 +277,7 @@ class Interpreter {
 
   Value item(const Expression& expression) {
     const Value object = evaluate(*expression.parts[0]);
-    if (object.is_string()) budget_.charge_bytes(object.string()->size() * 16);
-    return item_of(object, evaluate(*expression.parts[1]));
+    return item_of(object, evaluate(*expression.parts[1]), budget_);
   }
 
   Value slice(const Expression& expression) {
@@ -300,7 +308,8 @@ class Interpreter {
 
   Value test(const Expression& expression) {
     const Value subject = evaluate(*expression.parts[0]);
-    return apply_test(expression.name, subject, arguments_of(expression, expression.name)) != expression.negated;
+    return apply_test(expression.name, subject, arguments_of(expression, expression.name), budget_) !=
+           expression.negated;
   }
 
   Value unary(const Expression& expression) {
@@ -319,18 +328,12 @@ class Interpreter {
     return apply_binary(expression.name, left, right, budget_);
   }
 
-  void charge_for(const Value& value) {
-    if (const std::string* text = value.string()) budget_.charge_bytes(text->size());
-    if (const auto* items = value.items()) budget_.charge(items->size());
-  }
-
   bool compares(const std::string& name, const Value& left, const Value& right) {
-    charge_for(left);
-    charge_for(right);
+    if (name == "in") return is_in(left, right, budget_);
+    if (name == "not in") return !is_in(left, right, budget_);
+    budget_.charge_comparison(left, right);
     if (name == "==") return values_equal(left, right);
     if (name == "!=") return !values_equal(left, right);
-    if (name == "in") return is_in(left, right);
-    if (name == "not in") return !is_in(left, right);
     const int order = compare_values(left, right);
     if (name == "<") return order < 0;
     if (name == "<=") return order <= 0;
@@ -385,6 +388,7 @@ class Interpreter {
   }
 
   Value call_macro(const Statement& macro, Arguments arguments) {
+    budget_.charge(macro.targets.size() * arguments.named_count() / 16);
     TemplateVariables values;
     for (size_t i = 0; i < macro.targets.size(); ++i) {
       auto value = arguments.take(macro.targets[i]);
@@ -411,13 +415,14 @@ class Interpreter {
   Value call_global(const std::string& name, Arguments arguments) {
     if (name == "raise_exception") {
       const auto message = arguments.take("message");
-      throw TemplateRefusal(base::printable(message ? to_text(*message) : "the template refuses this conversation"));
+      throw TemplateRefusal(base::printable(message ? text_of(*message) : "the template refuses this conversation"));
     }
     if (name == "strftime_now") return formatted_time(std::move(arguments));
     if (name == "range") return range(std::move(arguments));
     if (name == "dict") {
       auto entries = arguments.rest_named();
       arguments.finish();
+      budget_.charge(entries.size() * entries.size() / 16);
       return Value::dictionary(std::move(entries));
     }
     auto space = std::make_shared<Namespace>();
@@ -472,8 +477,9 @@ class Interpreter {
 
 }  // namespace
 
-std::string run_template(const Block& block, const std::string& name, TemplateVariables variables, std::time_t now) {
-  return Interpreter(name, std::move(variables), now).run(block);
+std::string run_template(const Block& block, const std::string& name, TemplateVariables variables, std::time_t now,
+                         size_t steps) {
+  return Interpreter(name, std::move(variables), now, steps).run(block);
 }
 
 }  // namespace incontext::text

@@ -1,6 +1,7 @@
 #include <utf8proc.h>
 
 #include <algorithm>
+#include <cstring>
 #include <functional>
 #include <map>
 
@@ -91,7 +92,8 @@ std::vector<Value> split_at_space(const std::string& text, int64_t most, bool fr
 std::vector<Value> split_at(const std::string& text, const std::string& separator, int64_t most, bool from_right) {
   template_check(!separator.empty(), "split: the separator is empty");
   std::vector<size_t> places;
-  for (size_t at = text.find(separator); at != std::string::npos; at = text.find(separator, at + separator.size())) {
+  for (size_t at = find_in(text, separator); at != std::string::npos;
+       at = find_in(text, separator, at + separator.size())) {
     places.push_back(at);
   }
   if (most >= 0 && static_cast<int64_t>(places.size()) > most) {
@@ -139,7 +141,7 @@ Value strip_method(const std::string& text, Arguments& arguments, bool left, boo
 
 Value find_method(const std::string& text, Arguments& arguments, bool from_right) {
   const std::string wanted = arguments.text("sub");
-  const size_t at = from_right ? text.rfind(wanted) : text.find(wanted);
+  const size_t at = from_right ? find_last_in(text, wanted) : find_in(text, wanted);
   if (at == std::string::npos) return int64_t{-1};
   return static_cast<int64_t>(count_code_points(std::string_view(text).substr(0, at)));
 }
@@ -148,14 +150,16 @@ Value count_method(const std::string& text, Arguments& arguments) {
   const std::string wanted = arguments.text("sub");
   if (wanted.empty()) return static_cast<int64_t>(count_code_points(text)) + 1;
   int64_t count = 0;
-  for (size_t at = text.find(wanted); at != std::string::npos; at = text.find(wanted, at + wanted.size())) ++count;
+  for (size_t at = find_in(text, wanted); at != std::string::npos; at = find_in(text, wanted, at + wanted.size())) {
+    ++count;
+  }
   return count;
 }
 
 Value join_method(const std::string& text, Arguments& arguments, TemplateBudget& budget) {
   std::string out;
   bool first = true;
-  for (const Value& item : iterate(arguments.require("iterable"))) {
+  for (const Value& item : iterate(arguments.require("iterable"), budget)) {
     template_check(item.is_string(), "join: expected texts, got {}", item.type_name());
     if (!first) out += text;
     first = false;
@@ -265,6 +269,7 @@ bool has_method(const Value& receiver, const std::string& name) {
 }
 
 Value call_method(const Value& receiver, const std::string& name, Arguments arguments, TemplateBudget& budget) {
+  budget.charge(arguments.weight());
   Value out;
   if (const std::string* text = receiver.string()) {
     budget.charge_bytes(text->size());
@@ -281,19 +286,24 @@ Value call_method(const Value& receiver, const std::string& name, Arguments argu
 }
 
 std::string strip_text(std::string_view text, std::string_view characters, bool left, bool right) {
-  const auto goes = [&](const CodePoint& c, size_t at) {
-    if (characters.empty()) return is_whitespace(c.value) || (c.value >= 0x1C && c.value <= 0x1F);
-    return characters.find(text.substr(at, c.size)) != std::string_view::npos;
+  std::vector<char32_t> wanted;
+  for (size_t i = 0; i < characters.size(); i += code_point_at(characters, i).size) {
+    wanted.push_back(code_point_at(characters, i).value);
+  }
+  std::sort(wanted.begin(), wanted.end());
+  const auto goes = [&](const CodePoint& c) {
+    if (wanted.empty()) return is_whitespace(c.value) || (c.value >= 0x1C && c.value <= 0x1F);
+    return std::binary_search(wanted.begin(), wanted.end(), c.value);
   };
   size_t begin = 0, end = text.size();
   while (left && begin < end) {
     const CodePoint c = code_point_at(text, begin);
-    if (!goes(c, begin)) break;
+    if (!goes(c)) break;
     begin += c.size;
   }
   while (right && end > begin) {
     const CodePoint c = code_point_before(text, end);
-    if (!goes(c, end - c.size)) break;
+    if (!goes(c)) break;
     end -= c.size;
   }
   return std::string(text.substr(begin, end - begin));
@@ -342,7 +352,7 @@ std::string replace_in(const std::string& text, const std::string& from, const s
     return out;
   }
   size_t done = 0;
-  for (size_t at = text.find(from); at != std::string::npos && count != 0; at = text.find(from, done)) {
+  for (size_t at = find_in(text, from); at != std::string::npos && count != 0; at = find_in(text, from, done)) {
     budget.charge_bytes(to.size() + at - done);
     out.append(text, done, at - done);
     out += to;
@@ -350,6 +360,19 @@ std::string replace_in(const std::string& text, const std::string& from, const s
     --count;
   }
   return out + text.substr(done);
+}
+
+size_t find_in(std::string_view text, std::string_view wanted, size_t from) {
+  // The C library's search takes linear time, that of std::string the product of both lengths.
+  const void* found =
+      from > text.size() ? nullptr : ::memmem(text.data() + from, text.size() - from, wanted.data(), wanted.size());
+  return found == nullptr ? std::string_view::npos : static_cast<size_t>(static_cast<const char*>(found) - text.data());
+}
+
+size_t find_last_in(std::string_view text, std::string_view wanted) {
+  const std::string backwards(text.rbegin(), text.rend()), wanted_backwards(wanted.rbegin(), wanted.rend());
+  const size_t found = find_in(backwards, wanted_backwards);
+  return found == std::string_view::npos ? found : text.size() - found - wanted.size();
 }
 
 std::vector<std::string> lines_of(std::string_view text) {

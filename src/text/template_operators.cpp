@@ -108,9 +108,9 @@ int64_t integer_of(const Value& value, const std::string& what) {
 
 Value apply_binary(const std::string& name, const Value& left, const Value& right, TemplateBudget& budget) {
   if (name == "~") {
-    std::string text = to_text(left) + to_text(right);
-    budget.charge_bytes(text.size());
-    return text;
+    budget.charge_walk(left);
+    budget.charge_walk(right);
+    return to_text(left) + to_text(right);
   }
   check_defined(left);
   check_defined(right);
@@ -126,15 +126,18 @@ Value apply_binary(const std::string& name, const Value& left, const Value& righ
   template_fail("{} {} {} has no meaning", left.type_name(), name, right.type_name());
 }
 
-bool is_in(const Value& item, const Value& container) {
+bool is_in(const Value& item, const Value& container, TemplateBudget& budget) {
   if (const std::string* text = container.string()) {
     template_check(item.is_string(), "'in' a text: expected a text before it, got {}", item.type_name());
-    return text->find(*item.string()) != std::string::npos;
+    budget.charge_walk(container);
+    return find_in(*text, *item.string()) != std::string::npos;
   }
   if (const auto* items = container.items()) {
+    budget.charge_walk(container);
     return std::any_of(items->begin(), items->end(), [&](const Value& one) { return values_equal(one, item); });
   }
   if (const Dictionary* dictionary = container.entries()) {
+    budget.charge(1 + dictionary->entries.size() / 16);
     return item.is_string() && dictionary->find(*item.string()) != nullptr;
   }
   template_check(container.is_undefined(), "'in': expected something to look in, got {}", container.type_name());
@@ -160,14 +163,22 @@ Value loop_attribute(const LoopState& loop, const std::string& name) {
   return Value::undefined("loop." + name);
 }
 
+// Entries are searched one by one.
+void charge_search(const Value& value, TemplateBudget& budget) {
+  if (const auto* space = value.name_space()) budget.charge((*space)->entries.size() / 16);
+  if (const Dictionary* dictionary = value.entries()) budget.charge(dictionary->entries.size() / 16);
+}
+
 Value undefined_member(const Value& value, const std::string& name) {
   return Value::undefined(fmt::format("{} object has no attribute '{}'", value.type_name(), name));
 }
 
 }  // namespace
 
-Value attribute_of(const Value& value, const std::string& name) {
+Value attribute_of(const Value& value, const std::string& name, TemplateBudget& budget) {
   check_defined(value);
+  budget.charge_bytes(name.size());
+  charge_search(value, budget);
   if (const LoopState* loop = value.loop()) {
     if (name == "cycle")
       return std::make_shared<const Function>(Function{Function::Kind::loop_cycle, name, value, nullptr});
@@ -203,18 +214,21 @@ std::string substring(const std::string& text, const std::vector<size_t>& starts
 
 }  // namespace
 
-Value item_of(const Value& value, const Value& key) {
+Value item_of(const Value& value, const Value& key, TemplateBudget& budget) {
   check_defined(value);
+  budget.charge_walk(key);
   if (key.is_string() && value.items() == nullptr && !value.is_string()) {
     if (const Dictionary* dictionary = value.entries()) {
+      charge_search(value, budget);
       if (const Value* found = dictionary->find(*key.string())) return *found;
     }
-    return attribute_of(value, *key.string());
+    return attribute_of(value, *key.string(), budget);
   }
   const auto index = number_of(key);
   if (!index || index->real || (value.items() == nullptr && !value.is_string())) {
     return undefined_member(value, key.is_string() ? *key.string() : key.type_name());
   }
+  if (value.is_string()) budget.charge(value.string()->size() / 4);
   const int64_t size = length_of(value);
   const int64_t at = index->integer < 0 ? index->integer + size : index->integer;
   if (at < 0 || at >= size) return Value::undefined(fmt::format("item {} of {}", index->integer, size));
@@ -228,9 +242,9 @@ Value slice_of(const Value& value, std::optional<int64_t> begin, std::optional<i
   check_defined(value);
   template_check(value.items() != nullptr || value.is_string(), "a {} cannot be sliced", value.type_name());
   template_check(step != 0, "the step of a slice is 0");
+  budget.charge(1 + (value.is_string() ? value.string()->size() / 16 : value.items()->size()));
   const std::vector<size_t> starts = value.is_string() ? character_starts(*value.string()) : std::vector<size_t>{};
   const auto size = static_cast<int64_t>(value.is_string() ? starts.size() - 1 : value.items()->size());
-  budget.charge(1 + static_cast<size_t>(size) / (value.is_string() ? 16 : 1));
   const int64_t low = step > 0 ? 0 : -1, high = step > 0 ? size : size - 1;
   const auto place = [&](std::optional<int64_t> at, int64_t absent) {
     if (!at) return absent;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstdlib>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -438,7 +439,8 @@ class Parser {
       return out;
     }
     if (token.kind == TokenKind::integer) return constant(int64_t{std::stoll(token.text)});
-    if (token.kind == TokenKind::real) return constant(std::stod(token.text));
+    if (token.kind == TokenKind::real)
+      return constant(std::strtod(token.text.c_str(), nullptr));  // 1e999: infinity, as in Python
     if (token.kind == TokenKind::string) {
       std::string text = token.text;
       while (ahead(1).kind == TokenKind::string) {  // texts side by side are one

@@ -14,6 +14,13 @@ constexpr size_t kMaxValueDepth = 100;
 
 constexpr size_t kMaxIteratedText = 1'000'000;
 
+constexpr size_t kMaxJson = size_t{64} << 20;
+
+constexpr size_t kMaxWeight = size_t{1} << 40;
+
+size_t text_weight(std::string_view text) { return 1 + text.size() / 64; }
+size_t sum_of_weights(size_t one, size_t two) { return std::min(one + two, kMaxWeight); }
+
 template <class Entries>
 const Value* find_entry(const Entries& entries, std::string_view key) {
   for (const auto& [name, value] : entries) {
@@ -37,10 +44,10 @@ std::string float_text(double value) {
   return out;
 }
 
-std::string quoted(const std::string& text) {
+void append_quoted(const std::string& text, std::string& out) {
   const bool has_single = text.find('\'') != std::string::npos;
   const char quote = has_single && text.find('"') == std::string::npos ? '"' : '\'';
-  std::string out(1, quote);
+  out += quote;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
     if (c == quote || c == '\\') {
@@ -58,26 +65,34 @@ std::string quoted(const std::string& text) {
       out += c;
     }
   }
-  return out + quote;
+  out += quote;
 }
 
 // Python's repr(): as to_text(), but texts in quotes.
-std::string representation(const Value& value) {
-  if (const std::string* text = value.string()) return quoted(*text);
-  std::string out;
+void append_representation(const Value& value, std::string& out) {
+  if (const std::string* text = value.string()) return append_quoted(*text, out);
   if (const auto* items = value.items()) {
-    for (const Value& item : *items) out += (out.empty() ? "" : ", ") + representation(item);
-    if (value.is_tuple()) return "(" + out + (items->size() == 1 ? ",)" : ")");
-    return "[" + out + "]";
+    out += value.is_tuple() ? '(' : '[';
+    for (size_t i = 0; i < items->size(); ++i) {
+      if (i > 0) out += ", ";
+      append_representation((*items)[i], out);
+    }
+    if (value.is_tuple() && items->size() == 1) out += ',';
+    out += value.is_tuple() ? ')' : ']';
+    return;
   }
   if (const Dictionary* dictionary = value.entries()) {
-    for (const auto& [key, item] : dictionary->entries) {
-      out += (out.empty() ? "" : ", ") + quoted(key) + ": " + representation(item);
+    out += '{';
+    for (size_t i = 0; i < dictionary->entries.size(); ++i) {
+      if (i > 0) out += ", ";
+      append_quoted(dictionary->entries[i].first, out);
+      out += ": ";
+      append_representation(dictionary->entries[i].second, out);
     }
-    return "{" + out + "}";
+    out += '}';
+    return;
   }
-  if (value.is_undefined()) return "Undefined";
-  return to_text(value);
+  out += value.is_undefined() ? "Undefined" : to_text(value);
 }
 
 void escape_json(const std::string& text, bool ascii_only, std::string& out) {
@@ -107,7 +122,11 @@ class JsonWriter {
   explicit JsonWriter(const JsonStyle& style) : style_(style) {}
 
   void write(const Value& value, size_t level) {
-    if (const std::string* text = value.string()) return escape_json(*text, style_.ascii_only, out);
+    template_check(out.size() <= kMaxJson, "the JSON becomes longer than {} MiB", kMaxJson >> 20);
+    if (const std::string* text = value.string()) {
+      template_check(text->size() <= kMaxJson, "the JSON becomes longer than {} MiB", kMaxJson >> 20);
+      return escape_json(*text, style_.ascii_only, out);
+    }
     if (const bool* flag = value.get<bool>()) {
       out += *flag ? "true" : "false";
     } else if (value.is_none()) {
@@ -183,23 +202,28 @@ Value Value::undefined(std::string name) {
 }
 
 Value Value::list(std::vector<Value> items, bool is_tuple) {
-  size_t depth = 1;
-  for (const Value& item : items) depth = std::max(depth, item.depth() + 1);
+  size_t depth = 1, weight = 1;
+  for (const Value& item : items) {
+    depth = std::max(depth, item.depth() + 1);
+    weight = sum_of_weights(weight, item.weight());
+  }
   template_check(depth <= kMaxValueDepth, "lists are nested deeper than {}", kMaxValueDepth);
   Value out;
-  out.data_ = std::make_shared<const List>(List{std::move(items), depth, is_tuple});
+  out.data_ = std::make_shared<const List>(List{std::move(items), depth, is_tuple, weight});
   return out;
 }
 
 Value Value::dictionary(std::vector<std::pair<std::string, Value>> entries) {
   Dictionary made;
-  for (auto& [key, value] : entries) {
-    made.depth = std::max(made.depth, value.depth() + 1);
-    const auto same = std::find_if(made.entries.begin(), made.entries.end(), [&](auto& e) { return e.first == key; });
+  for (auto& entry : entries) {
+    made.depth = std::max(made.depth, entry.second.depth() + 1);
+    made.weight = sum_of_weights(made.weight, sum_of_weights(text_weight(entry.first), entry.second.weight()));
+    const auto same = std::find_if(made.entries.begin(), made.entries.end(),
+                                   [&](const auto& other) { return other.first == entry.first; });
     if (same != made.entries.end()) {
-      same->second = std::move(value);
+      same->second = std::move(entry.second);
     } else {
-      made.entries.emplace_back(std::move(key), std::move(value));
+      made.entries.push_back(std::move(entry));
     }
   }
   template_check(made.depth <= kMaxValueDepth, "dictionaries are nested deeper than {}", kMaxValueDepth);
@@ -262,6 +286,13 @@ size_t Value::depth() const {
   return 0;
 }
 
+size_t Value::weight() const {
+  if (const std::string* text = string()) return text_weight(*text);
+  if (const auto* found = get<std::shared_ptr<const List>>()) return (*found)->weight;
+  if (const Dictionary* found = entries()) return found->weight;
+  return 1;
+}
+
 const Value* Dictionary::find(std::string_view key) const { return find_entry(entries, key); }
 const Value* Namespace::find(std::string_view key) const { return find_entry(entries, key); }
 
@@ -311,7 +342,11 @@ std::string to_text(const Value& value) {
   if (const bool* flag = value.get<bool>()) return *flag ? "True" : "False";
   if (const int64_t* number = value.get<int64_t>()) return std::to_string(*number);
   if (const double* number = value.get<double>()) return float_text(*number);
-  if (value.items() != nullptr || value.entries() != nullptr) return representation(value);
+  if (value.items() != nullptr || value.entries() != nullptr) {
+    std::string out;
+    append_representation(value, out);
+    return out;
+  }
   template_fail("a {} has no text", value.type_name());
 }
 
@@ -320,6 +355,18 @@ std::string to_json(const Value& value, const JsonStyle& style) {
   writer.write(value, 0);
   return std::move(writer.out);
 }
+
+namespace {
+
+std::vector<const std::pair<std::string, Value>*> sorted_entries(const Dictionary& dictionary) {
+  std::vector<const std::pair<std::string, Value>*> out;
+  out.reserve(dictionary.entries.size());
+  for (const auto& entry : dictionary.entries) out.push_back(&entry);
+  std::sort(out.begin(), out.end(), [](const auto* a, const auto* b) { return a->first < b->first; });
+  return out;
+}
+
+}  // namespace
 
 bool values_equal(const Value& left, const Value& right) {
   double a = 0, b = 0;
@@ -338,14 +385,24 @@ bool values_equal(const Value& left, const Value& right) {
   }
   if (const Dictionary* one = left.entries(), *two = right.entries(); one != nullptr && two != nullptr) {
     if (one->entries.size() != two->entries.size()) return false;
-    return std::all_of(one->entries.begin(), one->entries.end(), [&](const auto& entry) {
-      const Value* other = two->find(entry.first);
-      return other != nullptr && values_equal(entry.second, *other);
+    const auto by_key = sorted_entries(*one), others = sorted_entries(*two);
+    return std::equal(by_key.begin(), by_key.end(), others.begin(), [](const auto* a, const auto* b) {
+      return a->first == b->first && values_equal(a->second, b->second);
     });
   }
   if (left.name_space() != nullptr && right.name_space() != nullptr) return *left.name_space() == *right.name_space();
   return false;
 }
+
+namespace {
+
+bool have_order(const Value& left, const Value& right) {
+  double number = 0;
+  return (as_number(left, number) && as_number(right, number)) || (left.is_string() && right.is_string()) ||
+         (left.items() != nullptr && right.items() != nullptr);
+}
+
+}  // namespace
 
 int compare_values(const Value& left, const Value& right) {
   double a = 0, b = 0;
@@ -357,20 +414,26 @@ int compare_values(const Value& left, const Value& right) {
   if (left.items() != nullptr && right.items() != nullptr) {
     const auto &one = *left.items(), &two = *right.items();
     for (size_t i = 0; i < std::min(one.size(), two.size()); ++i) {
-      if (!values_equal(one[i], two[i])) return compare_values(one[i], two[i]);
+      // Equal items need no order.
+      if (!have_order(one[i], two[i]) && values_equal(one[i], two[i])) continue;
+      if (const int order = compare_values(one[i], two[i]); order != 0) return order;
     }
     return one.size() < two.size() ? -1 : one.size() > two.size() ? 1 : 0;
   }
   template_fail("{} and {} have no order", left.type_name(), right.type_name());
 }
 
-std::vector<Value> iterate(const Value& value) {
-  if (const auto* items = value.items()) return *items;
+std::vector<Value> iterate(const Value& value, TemplateBudget& budget) {
+  if (const auto* items = value.items()) {
+    budget.charge(1 + items->size() / 16);
+    return *items;
+  }
   std::vector<Value> out;
   if (value.is_undefined()) return out;
   if (const std::string* text = value.string()) {
     // A value for each character takes a hundred times the memory of the text.
     template_check(text->size() <= kMaxIteratedText, "a text of {} bytes is too long to go through", text->size());
+    budget.charge(1 + text->size());
     for (size_t i = 0; i < text->size();) {
       const size_t size = code_point_at(*text, i).size;
       out.emplace_back(text->substr(i, size));
@@ -380,6 +443,7 @@ std::vector<Value> iterate(const Value& value) {
   }
   const Dictionary* dictionary = value.entries();
   template_check(dictionary != nullptr, "a {} cannot be gone through", value.type_name());
+  budget.charge(1 + dictionary->entries.size());
   for (const auto& [key, item] : dictionary->entries) out.emplace_back(key);
   return out;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -30,6 +31,7 @@ void template_check(bool condition, fmt::format_string<Args...> format, Args&&..
 
 struct Statement;
 class Value;
+class TemplateBudget;
 
 struct Undefined {
   std::string name;  // for messages: what is undefined
@@ -89,6 +91,9 @@ class Value {
   std::string type_name() const;
   /// Levels of lists and dictionaries.
   size_t depth() const;
+  /// How long it takes to go through all of it: a step for every value and for 64 bytes of text. What is held twice
+  /// counts twice, so that a small template can make values of any weight; no more is counted than a huge number.
+  size_t weight() const;
 
  private:
   Data data_;
@@ -98,11 +103,13 @@ struct List {
   std::vector<Value> items;
   size_t depth = 1;
   bool is_tuple = false;  // written in round brackets, and equal to no list
+  size_t weight = 1;
 };
 
 struct Dictionary {
   std::vector<std::pair<std::string, Value>> entries;  // in order, keys differ
   size_t depth = 1;
+  size_t weight = 1;
   const Value* find(std::string_view key) const;
 };
 
@@ -127,6 +134,29 @@ struct Function {
   const Statement* macro = nullptr;  // belongs to the template
 };
 
+/// What is left to a run of a template. Everything that takes time or memory is charged, before it does, so that no
+/// template can hang or crash the program.
+class TemplateBudget {
+ public:
+  explicit TemplateBudget(size_t steps) : left_(steps) {}
+
+  void charge(size_t units) {
+    template_check(units <= left_, "the template takes too many steps");
+    left_ -= units;
+  }
+  /// Making a text or list of this many bytes.
+  void charge_bytes(size_t bytes) { charge(1 + bytes / 64); }
+  /// Going through all of a value.
+  void charge_walk(const Value& value) { charge(value.weight()); }
+  /// Comparing two values, which ends where the smaller one does.
+  void charge_comparison(const Value& left, const Value& right) { charge(std::min(left.weight(), right.weight())); }
+
+ private:
+  size_t left_;
+};
+
+// Those below that are given no budget go through all of their values: whoever calls them charges for it.
+
 Value value_from_json(const base::Json& json);
 
 /// What {{ value }} writes: Python's str().
@@ -148,7 +178,7 @@ bool values_equal(const Value& left, const Value& right);
 /// Negative, 0 or positive; values without an order are a fault.
 int compare_values(const Value& left, const Value& right);
 /// What a for block goes through: of a text its characters, of a dictionary its keys.
-std::vector<Value> iterate(const Value& value);
+std::vector<Value> iterate(const Value& value, TemplateBudget& budget);
 /// The number of items, characters or keys.
 int64_t length_of(const Value& value);
 

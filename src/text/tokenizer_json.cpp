@@ -72,7 +72,7 @@ void read_tokenizer_json(const SortedJson& json, const std::string& where, Token
   for (const auto& [token, id] : bpe->vocabulary()) parts.tokens.emplace(id, token);
   if (const auto list = file.find("added_tokens")) {
     for (const JsonField& field : list->items()) {
-      AddedToken token = read_added_token(field, field.at("id").integer());
+      AddedToken token = read_added_token(field, field.at("id").token_id());
       // A token that the model knows has the model's id.
       token.id = bpe->id_of(token.content).value_or(token.id);
       parts.added.add(std::move(token));

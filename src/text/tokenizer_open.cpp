@@ -53,6 +53,7 @@ std::optional<int64_t> id_of(const TokenizerParts& parts, const std::string& tok
 
 int64_t id_from_key(const std::string& key, const JsonField& place) {
   int64_t id = 0;
+  base::check(!key.empty(), "{}: expected ids as keys, got ''", place.where());
   for (const char c : key) {
     base::check(c >= '0' && c <= '9' && key.size() <= 9, "{}: expected ids as keys, got '{}'", place.where(), key);
     id = id * 10 + (c - '0');
@@ -70,7 +71,8 @@ void add_special(const SideFiles& files, const std::string& name, TokenizerParts
   token.special = true;
   // Flags stand where the token is described.
   for (const auto& [key, value] : files.config.items()) {
-    if (value.is_object() && value.value("content", "") == name) {
+    const auto content = value.is_object() ? value.find("content") : value.end();
+    if (content != value.end() && *content == name) {
       token = read_added_token(JsonField(value, "tokenizer_config.json." + key), *id);
       token.special = true;
     }
@@ -94,7 +96,7 @@ void read_added_tokens(const SideFiles& files, bool has_own, TokenizerParts& par
   for (const auto& [content, id] : files.added.items()) {
     if (parts.added.find(content) != nullptr) continue;
     AddedToken token;
-    token.id = JsonField(id, "added_tokens.json: '" + content + "'").integer();
+    token.id = JsonField(id, "added_tokens.json: '" + content + "'").token_id();
     token.content = content;
     parts.added.add(std::move(token));
   }

@@ -65,6 +65,8 @@ TEST_F(LayersTest, SeesTestsThatNobodyRuns) {
   write("tests/base/three_test.cpp", "");
   write("tests/base/o_test.cpp", "");  // part of a registered name
   write("tests/base/CMakeLists.txt", "incontext_tests(base SOURCES one_test.cpp two_test.cpp)  # three_test.cpp\n");
+  write("tests/fuzz/CMakeLists.txt", "incontext_fuzz(SOURCES a_fuzz.cpp)\n");
+  write("tests/fuzz/b_fuzz.cpp", "");
   write("tests/lost/CMakeLists.txt", "incontext_tests(lost SOURCES a_test.cpp)\n");
   write("tests/lost/a_test.cpp", "");
   write("tests/empty/a_test.cpp", "");
@@ -72,6 +74,8 @@ TEST_F(LayersTest, SeesTestsThatNobodyRuns) {
                             "tests/base/three_test.cpp: not named in tests/base/CMakeLists.txt",
                             "tests/empty/a_test.cpp: folder 'empty' is not named in tests/CMakeLists.txt",
                             "tests/empty/a_test.cpp: not named in tests/empty/CMakeLists.txt",
+                            "tests/fuzz/b_fuzz.cpp: folder 'fuzz' is not named in tests/CMakeLists.txt",
+                            "tests/fuzz/b_fuzz.cpp: not named in tests/fuzz/CMakeLists.txt",
                             "tests/lost/a_test.cpp: folder 'lost' is not named in tests/CMakeLists.txt"}));
 }
 

@@ -84,9 +84,14 @@ bool names(const fs::path& cmake_file, const std::string& word) {
   return false;
 }
 
+bool is_test(const fs::path& path) {
+  const std::string name = path.filename().string();
+  return name.ends_with("_test.cpp") || name.ends_with("_fuzz.cpp");
+}
+
 void check_registration(const fs::path& root, std::vector<std::string>& found) {
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(root / "tests")) {
-    if (!entry.is_regular_file() || !entry.path().filename().string().ends_with("_test.cpp")) continue;
+    if (!entry.is_regular_file() || !is_test(entry.path())) continue;
     const fs::path relative = fs::relative(entry.path(), root / "tests");
     const fs::path folder = relative.has_parent_path() ? *relative.begin() : fs::path();
     if (!names(root / "tests" / folder / "CMakeLists.txt",

@@ -57,6 +57,7 @@ TEST(Errors, OfCompletions) {
       {{{{"prompt", nullptr}}, "prompt", "expected a string"},
        {{{"prompt", Json::array()}}, "prompt", "at least one prompt"},
        {{{"prompt", Json::array({97, 257})}}, "prompt", "ids from 0 to 256, got 257"},
+       {{{"prompt", Json::array({UINT64_MAX})}}, "prompt", "the number 18446744073709551615 is too large"},
        {{{"prompt", Json::array({Json::array()})}}, "prompt", "at least one token"},
        {{{"prompt", Json::array({97, "a"})}}, "prompt", "expected a whole number"},
        {{{"prompt", std::string(300, 'a')}}, "prompt", "the prompt has 301 tokens, and the model's context holds 200"},
@@ -71,6 +72,14 @@ TEST(Errors, OfCompletions) {
 
 TEST(Errors, OfChats) {
   const auto messages = [](const char* text) { return Json{{"messages", Json::parse(text)}}; };
+  const auto called_with = [](const std::string& arguments) {
+    const Json call = {{"function", {{"name", "f"}, {"arguments", arguments}}}};
+    return Json{{"messages", Json::array({{{"role", "assistant"}, {"tool_calls", Json::array({call})}}})}};
+  };
+  const std::string nested = R"({"a": )" + std::string(1000, '[') + std::string(1000, ']') + "}";
+  std::string many_keys = R"({"a": 1)";
+  for (int i = 0; i < 20000; ++i) many_keys += fmt::format(R"(, "{}": 1)", i);
+  many_keys += "}";
   expect_refused("/v1/chat/completions", chat("hi"),
                  {{messages("null"), "messages", "expected a list"},
                   {messages("[]"), "messages", "at least one"},
@@ -81,6 +90,8 @@ TEST(Errors, OfChats) {
                   {messages(R"([{"role": "user", "content": [{"type": "image_url"}]}])"), "messages[0].content[0].type",
                    "text only"},
                   {messages(R"([{"role": "user", "content": "refuse"}])"), "messages", "roles must alternate"},
+                  {called_with(nested), "messages[0].tool_calls", "nested more than 64 deep"},
+                  {called_with(many_keys), "messages[0].tool_calls", "more than 20000 fields"},
                   {{{"top_logprobs", 2}}, "top_logprobs", "only with"},
                   {{{"tools", 5}}, "tools", "expected a list"},
                   {{{"chat_template_kwargs", 5}}, "chat_template_kwargs", "expected an object"},
@@ -101,6 +112,15 @@ TEST(Errors, OfBodies) {
     EXPECT_EQ(status, 400) << text.substr(0, 40) << body;
     EXPECT_CONTAINS(body["error"]["message"].get<std::string>(), words);
   }
+}
+
+TEST(Errors, ComeSoonWhateverTheBody) {
+  const Served served;
+  std::string text = R"({"messages": [{})";
+  for (int i = 0; i < 300'000; ++i) text += ",{}";
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(served.post("/v1/chat/completions", text + "]}").first, 400);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
 }
 
 TEST(Errors, OfNames) {

@@ -59,6 +59,10 @@ TEST(ChatTemplate, HostileTemplatesEndWithAnError) {
     for (int i = 0; i < count; ++i) out += text;
     return out;
   };
+  const std::string doubled =
+      "{% set s = namespace(x=[1], y=[1]) %}{% for i in range(90) %}{% set s.x = [s.x, s.x] %}"
+      "{% set s.y = [s.y, s.y] %}{% endfor %}";
+  const std::string long_text = "{% set x = 'ab' * 999999 %}";
   const std::vector<std::string> hostile = {
       "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
       "{{ range(10000000000) }}",
@@ -89,10 +93,54 @@ TEST(ChatTemplate, HostileTemplatesEndWithAnError) {
       "{{ {} | tojson(indent=1000000000) }}",
       "{{ namespace() }}",
       "{{ 1 | round(100000) }}",
+      // What is held twice is written, compared and counted twice.
+      doubled + "{{ s.x }}",
+      doubled + "{{ s.x ~ '' }}",
+      doubled + "{{ s.x | string }}",
+      doubled + "{{ s.x | tojson }}",
+      doubled + "{{ s.x == s.y }}",
+      doubled + "{{ s.x < s.y }}",
+      doubled + "{{ s.x in [s.y] }}",
+      doubled + "{{ s.x is eq(s.y) }}",
+      doubled + "{{ [s.x, s.y] | unique }}",
+      doubled + "{{ [s.x, s.y] | sort }}",
+      doubled + "{{ [s.x, s.y] | max }}",
+      doubled + "{{ 'a'.startswith(s.x) }}",
+      // Texts that are copied, searched or compared again and again.
+      long_text + "{{ ([x] * 9999) | sort }}",
+      long_text + "{{ ([x] * 9999) | min }}",
+      long_text + "{{ ([x] * 9999) | map(attribute=0) | list }}",
+      long_text + "{% for i in range(99999) %}{% if x is upper %}{% endif %}{% endfor %}",
+      long_text + "{% for i in range(99999) %}{{ 'a'.find(x) }}{% endfor %}",
+      long_text + "{{ range(9999) | tojson(indent=x, separators=[x, x]) }}",
+      "{% set x = '\\n' * 4999990 %}{{ x | indent }}",
+      "{{ 'a' | map(" + repeated("'map', ", 100000) + "'upper') }}",
   };
   for (const std::string& source : hostile) {
     EXPECT_THROW(render(source), base::Error) << source.substr(0, 80);
   }
+}
+
+TEST(ChatTemplate, SearchesTakeLinearTime) {
+  // Every place of the text but the last looks like what is searched for, up to its end.
+  EXPECT_EQ(
+      render("{% set x = 'a' * 2000000 %}{% set y = x[:1000000] ~ 'b' %}{{ y in x }} {{ x.find(y) }} {{ x.count(y) }} "
+             "{{ x.split(y) | length }} {{ x.replace(y, '') == x }} {{ (x ~ 'b').find(y) }}"),
+      "False -1 0 1 True 1000000");
+  EXPECT_EQ(render("{% set x = 'a' * 2000000 %}{% set y = 'b' ~ x[:1000000] %}{{ x.rfind(y) }} {{ (y ~ y).rfind(y) }}"),
+            "-1 1000001");
+  EXPECT_EQ(render("{{ ('b' * 999999).strip('a' * 999999 ~ 'b') | length }}"), "0");
+}
+
+TEST(ChatTemplate, NumbersBeyondTheLargestAreInfinite) {
+  EXPECT_EQ(render("{{ 1e999 }} {{ -1e999 }} {{ 1e-999 }}"), "inf -inf 0.0");
+}
+
+TEST(ChatTemplate, OrderLooksAtTheFirstItemsThatDiffer) {
+  EXPECT_EQ(
+      render("{{ [none, 1] < [none, 2] }} {{ [[1, 2], 3] < [[1], 4] }} {{ [{}, 1] <= [{}, 1] }} {{ [1] < [1, 0] }}"),
+      "True False True True");
+  EXPECT_EQ(error_of("{{ [none] < [1] }}"), "t line 1: NoneType and int have no order");
 }
 
 TEST(ChatTemplate, NamespacesMayHoldThemselves) {

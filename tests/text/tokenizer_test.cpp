@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "support/errors.h"
 #include "support/temporary_directory.h"
 #include "text/golden.h"
 #include "text/stream_decoder.h"
@@ -107,6 +108,70 @@ TEST_F(TokenizerFolder, SequencesAreNotEndless) {
   for (int i = 0; i < 1000; ++i) deep = {{"type", "Sequence"}, {"normalizers", Json::array({deep})}};
   change("tokenizer.json", "/normalizer", deep);
   EXPECT_NE(error().find("sequences are nested deeper than 16"), std::string::npos);
+}
+
+TEST_F(TokenizerFolder, IdsAreOfTokens) {
+  copy("gpt2");
+  change("tokenizer.json", "/added_tokens/0/id", INT64_MAX);
+  EXPECT_EQ(error(), "tokenizer.json.added_tokens[0].id: expected an id from 0 to 2147483646, got 9223372036854775807");
+  change("tokenizer.json", "/added_tokens/0/id", -1);
+  EXPECT_EQ(error(), "tokenizer.json.added_tokens[0].id: expected an id from 0 to 2147483646, got -1");
+  change("tokenizer.json", "/added_tokens/0/id", UINT64_MAX);
+  EXPECT_NE(error().find("expected a smaller integer, got 18446744073709551615"), std::string::npos);
+  change("tokenizer.json", "/added_tokens", Json::array());
+  change("tokenizer.json", "/post_processor", {{"type", "BertProcessing"}, {"cls", {"a", -3}}, {"sep", {"a", 1}}});
+  EXPECT_NE(error().find("post_processor.cls[1]: expected an id"), std::string::npos);
+}
+
+TEST_F(TokenizerFolder, NumbersThatAreTooLargeAreTold) {
+  write("tokenizer.json", R"({"model": {"vocab": {"a": 1e999}, "merges": []}})");
+  EXPECT_EQ(error(), "tokenizer.json: holds a number that is too large");
+}
+
+TEST_F(TokenizerFolder, SideFilesOfAnyShapeAreRead) {
+  copy("gpt2_files");
+  change("tokenizer_config.json", "/other", {{"content", 3}});
+  change("tokenizer_config.json", "/bos_token", "a");
+  EXPECT_EQ(open()->special_tokens().bos, open()->token_to_id("a"));
+}
+
+// A step that doubles a text is harmless, forty of them fill any memory.
+TEST_F(TokenizerFolder, TextsDoNotGrowWithoutEnd) {
+  copy("gpt2");
+  Json steps = Json::array();
+  for (int i = 0; i < 40; ++i) steps.push_back({{"type", "Replace"}, {"pattern", "a"}, {"content", "aa"}});
+  const auto encode_error = [&] {
+    return testing::error_of([&] { open()->decode(open()->encode(std::string(100, 'a'))); });
+  };
+  change("tokenizer.json", "/normalizer", {{"type", "Sequence"}, {"normalizers", steps}});
+  EXPECT_CONTAINS(encode_error(), "the tokenizer makes ");
+  change("tokenizer.json", "/normalizer", nullptr);
+  change("tokenizer.json", "/decoder", {{"type", "Sequence"}, {"decoders", steps}});
+  EXPECT_CONTAINS(encode_error(), "the tokenizer makes ");
+  for (Json& step : steps) step = {{"type", "ByteLevel"}, {"use_regex", false}};
+  change("tokenizer.json", "/pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", steps}});
+  EXPECT_CONTAINS(encode_error(), "the tokenizer makes ");
+}
+
+TEST_F(TokenizerFolder, PartsAreFew) {
+  copy("gpt2");
+  change("tokenizer.json", "/normalizer",
+         {{"type", "Sequence"}, {"normalizers", Json(std::vector<Json>(101, {{"type", "NFC"}}))}});
+  EXPECT_NE(error().find("has more than 100 parts"), std::string::npos);
+}
+
+// Each of these tokens takes the white space around it along, and each looked through all that is left.
+TEST_F(TokenizerFolder, RunsOfStrippingTokensTakeLinearTime) {
+  copy("gpt2");
+  const auto start = std::chrono::steady_clock::now();
+  for (const bool left : {false, true}) {
+    for (const bool right : {false, true}) {
+      change("tokenizer.json", "/added_tokens",
+             Json::array({{{"id", 1}, {"content", " "}, {"lstrip", left}, {"rstrip", right}, {"special", true}}}));
+      EXPECT_FALSE(open()->encode(std::string(1'000'000, ' ')).empty());
+    }
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30));
 }
 
 TEST_F(TokenizerFolder, BrokenVocabularyFilesAreNamed) {
