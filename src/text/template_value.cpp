@@ -386,8 +386,8 @@ bool values_equal(const Value& left, const Value& right) {
   if (const Dictionary* one = left.entries(), *two = right.entries(); one != nullptr && two != nullptr) {
     if (one->entries.size() != two->entries.size()) return false;
     const auto by_key = sorted_entries(*one), others = sorted_entries(*two);
-    return std::equal(by_key.begin(), by_key.end(), others.begin(), [](const auto* a, const auto* b) {
-      return a->first == b->first && values_equal(a->second, b->second);
+    return std::equal(by_key.begin(), by_key.end(), others.begin(), [](const auto* ours, const auto* theirs) {
+      return ours->first == theirs->first && values_equal(ours->second, theirs->second);
     });
   }
   if (left.name_space() != nullptr && right.name_space() != nullptr) return *left.name_space() == *right.name_space();
