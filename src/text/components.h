@@ -32,7 +32,7 @@ void collect_parts(const JsonField& field, const char* key, int depth, Make make
 
 /// Parts that each make a text a little longer could together fill any memory.
 inline void check_growth(size_t before, size_t after) {
-  constexpr size_t kMost = 64, kAlways = size_t{1} << 20;
+  constexpr size_t kMost = 64, kAlways = size_t{64} << 10;
   base::check(after <= kAlways || after / kMost <= before, "the tokenizer makes {} bytes of a text of {}", after,
               before);
 }

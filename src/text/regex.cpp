@@ -3,6 +3,8 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "text/utf8.h"
 
@@ -12,6 +14,7 @@ namespace {
 using base::check;
 using base::fail;
 
+constexpr size_t kMatchSteps = 500'000;
 constexpr const char* kWordClass = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
 
 // Reads a pattern of Oniguruma and writes the same for PCRE2. They differ in what the classes of characters hold and in
@@ -38,6 +41,9 @@ class Translator {
     } else if (c == '{') {
       interval();
     } else {
+      // (*NO_JIT) and its like: commands to PCRE2, and something else there.
+      check(pattern_.substr(at_, 2) != "(*", "{}: '(*' in the regular expression '{}' is not supported", where_,
+            pattern_);
       take(1);
     }
   }
@@ -199,6 +205,10 @@ Regex& Regex::operator=(Regex&&) noexcept = default;
 std::vector<Range> Regex::find_all(std::string_view text) const {
   std::vector<Range> found;
   const Scratch& use = scratch();
+  // A match of any tokenizer's pattern takes a few steps for a character. The library's own limit is so high that a
+  // hostile pattern takes a second for every match.
+  pcre2_set_match_limit(use.context,
+                        static_cast<uint32_t>(std::min<size_t>(kMatchSteps + 8 * text.size(), UINT32_MAX)));
   const char* data = text.empty() ? "" : text.data();
   size_t start = 0;
   while (start <= text.size()) {

@@ -50,6 +50,17 @@ TEST(Regex, CatastrophesEnd) {
   }
 }
 
+TEST(Regex, LongRunsAreNoCatastrophes) {
+  // The first alternative goes back over all of the white space.
+  const std::string spaces(3'000'000, ' ');
+  EXPECT_EQ(matches(R"(\s*[\r\n]+|\s+(?!\S)|\s+)", spaces + "a").size(), 2U);
+}
+
+TEST(Regex, CommandsToTheLibraryAreRefused) {
+  EXPECT_THROW(Regex("(*NO_JIT)a", "here"), base::Error);
+  EXPECT_EQ(matches(R"([(*]+|\(\*)", "(*"), Texts{"(*"});
+}
+
 TEST(Regex, EscapedTextMatchesItself) {
   const std::string text = R"(a.b*[c](d){e}^$|\ +?#-&~)";
   EXPECT_EQ(matches(Regex::escape(text), "x" + text + "y"), Texts{text});
