@@ -44,11 +44,11 @@ struct BackendCard {
   std::vector<std::string> names;  // of the model; the first is told to clients
   int64_t context = 0;             // tokens that prompt and continuation have together
   int64_t vocabulary = 0;
-  int64_t max_batch = 1;             // continuations that run at once
-  bool chat = false;                 // the model has a chat template that can be read
+  int64_t max_batch = 1;                                        // continuations that run at once
+  bool chat = false;                                            // the model has a chat template that can be read
   std::string chat_problem = "the model has no chat template";  // otherwise: why not
-  std::string fingerprint;           // of all that answers depend on
-  decode::SamplingOptions sampling;  // where a request is silent
+  std::string fingerprint;                                      // of all that answers depend on
+  decode::SamplingOptions sampling;                             // where a request is silent
 };
 
 struct BackendStatus {

@@ -1,7 +1,7 @@
 #include "serve/fields.h"
 
 #include <cmath>
-#include <limits>
+#include <cstdint>
 
 #include "base/json_limits.h"
 #include "serve/request_error.h"
@@ -27,14 +27,13 @@ void check_range(const std::string& name, double value, const Allowed& allowed) 
 }
 
 int64_t whole_number(const std::string& name, const Json& json) {
-  const bool fits = !json.is_number_unsigned() || json.get<uint64_t>() <= std::numeric_limits<int64_t>::max();
-  const bool whole = (json.is_number_integer() && fits) ||
-                     (json.is_number_float() && std::trunc(json.get<double>()) == json.get<double>() &&
-                      std::abs(json.get<double>()) < 9e15);
-  if (!whole) refuse(name, "{}: expected a whole number, got {}", name, shown(json));
   if (json.is_number_unsigned() && json.get<uint64_t>() > INT64_MAX) {
     refuse(name, "{}: the number {} is too large", name, shown(json));
   }
+  const bool whole =
+      json.is_number_integer() || (json.is_number_float() && std::trunc(json.get<double>()) == json.get<double>() &&
+                                   std::abs(json.get<double>()) < 9e15);
+  if (!whole) refuse(name, "{}: expected a whole number, got {}", name, shown(json));
   return json.get<int64_t>();
 }
 

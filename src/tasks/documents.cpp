@@ -33,12 +33,15 @@ std::string read_compressed(const fs::path& path) {
 
 bool is_compressed(const fs::path& path) { return path.extension() == ".gz"; }
 
-// ".txt" or ".jsonl", whether compressed or not.
+// ".txt", ".md" or ".jsonl", whether compressed or not.
 std::string kind_of(const fs::path& path) {
   return is_compressed(path) ? path.stem().extension().string() : path.extension().string();
 }
 
-bool is_known(const fs::path& path) { return kind_of(path) == ".txt" || kind_of(path) == ".jsonl"; }
+bool is_known(const fs::path& path) {
+  const std::string kind = kind_of(path);
+  return kind == ".txt" || kind == ".md" || kind == ".jsonl";
+}
 
 void read_lines(const std::string& text, const fs::path& path, std::vector<std::string>& documents) {
   size_t begin = 0;
@@ -56,7 +59,7 @@ void read_lines(const std::string& text, const fs::path& path, std::vector<std::
 
 void read_one(const fs::path& path, std::vector<std::string>& documents) {
   base::check(fs::exists(path), "{}: no such file or folder", path.string());
-  base::check(is_known(path), "{}: expected a file .txt or .jsonl, or either with .gz", path.string());
+  base::check(is_known(path), "{}: expected a file .txt, .md or .jsonl, or one of them with .gz", path.string());
   std::string text = is_compressed(path) ? read_compressed(path) : base::read_file(path);
   const size_t before = documents.size();
   if (kind_of(path) == ".jsonl") {
@@ -80,7 +83,7 @@ std::vector<std::string> read_documents(const std::vector<std::string>& paths) {
     for (const auto& entry : fs::directory_iterator(path)) {
       if (entry.is_regular_file() && is_known(entry.path())) files.push_back(entry.path());
     }
-    base::check(!files.empty(), "{}: holds no .txt or .jsonl files", path);
+    base::check(!files.empty(), "{}: holds no .txt, .md or .jsonl files", path);
     std::sort(files.begin(), files.end());
     for (const fs::path& file : files) read_one(file, documents);
   }

@@ -18,9 +18,10 @@ struct TextOptions {
 
   template <class Visitor>
   void visit(Visitor& v) {
-    v.field("files", files,
-            "files or folders to learn from: .txt (one document each), .jsonl (one in the field \"text\" of every "
-            "line), either as .gz");
+    v.field(
+        "files", files,
+        "files or folders to learn from: .txt or .md (one document each), .jsonl (one in the field \"text\" of every "
+        "line), each also as .gz");
     v.field("held_out_files", held_out_files, "files or folders to measure on; empty: the end of `files`");
     v.field("held_out_fraction", held_out_fraction, "part of the tokens at the end of `files` that is held out",
             base::between(0, 0.9));

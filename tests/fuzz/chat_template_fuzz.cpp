@@ -9,7 +9,8 @@ using namespace incontext;
 
 namespace {
 
-// A small part of what templates may really take, so that no input takes long unless it takes what it is not charged for.
+// A small part of what templates may really take, so that no input takes long unless it takes what it is not charged
+// for.
 constexpr size_t kSteps = 20'000;
 
 constexpr const char* kVariables = R"({

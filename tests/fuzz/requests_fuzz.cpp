@@ -90,7 +90,7 @@ void answer(const serve::CompletionRequest& request, const serve::Backend& backe
     const serve::ContinuationRequest& one = request.continuations[i];
     answer.take({.kind = Kind::progress, .continuation = i, .done = 1, .reused = 0});
     if (one.prompt_logprobs) {
-      serve::ContinuationEvent scores{.kind = Kind::prompt_scores, .continuation = i};
+      serve::ContinuationEvent scores{.kind = Kind::scores, .continuation = i};
       for (size_t at = 1; at < one.prompt.size(); ++at) scores.scores.push_back(score(one.prompt[at], one));
       check_answers(answer.take(scores));
     }

@@ -62,7 +62,7 @@ TEST(Errors, OfCompletions) {
        {{{"prompt", Json::array({97, "a"})}}, "prompt", "expected a whole number"},
        {{{"prompt", std::string(300, 'a')}}, "prompt", "the prompt has 301 tokens, and the model's context holds 200"},
        {{{"max_tokens", INT64_MAX}}, "max_tokens", "9223372036854775809 in all, and the model's context holds 200"},
-       {{{"max_tokens", UINT64_MAX}}, "max_tokens", "expected a whole number, got 18446744073709551615"},
+       {{{"max_tokens", UINT64_MAX}}, "max_tokens", "the number 18446744073709551615 is too large"},
        {{{"max_tokens", 199}}, "max_tokens", "201 in all, and the model's context holds 200"},
        {{{"logprobs", 21}}, "logprobs", "expected 0 to 20"},
        {{{"logprobs", true}}, "logprobs", "expected a whole number"},

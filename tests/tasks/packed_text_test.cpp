@@ -44,7 +44,7 @@ TEST_F(TextTest, ReadsEveryKindOfFile) {
   const std::string lines = write("b.jsonl", "{\"text\": \"three\"}\n\n{\"id\": 1, \"text\": \"four\"}");
   const std::string compressed = write_compressed("c.txt.gz", std::string(200000, 'x'));
   const std::string both = write_compressed("d.jsonl.gz", "{\"text\": \"\"}\n");
-  write("notes.md", "not read");
+  write("notes.rst", "not read");
   EXPECT_EQ(read_documents({text, lines}), (std::vector<std::string>{"one\ntwo", "three", "four"}));
   EXPECT_EQ(read_documents({both}), (std::vector<std::string>{""}));
   const std::vector<std::string> all = read_documents({folder_.path().string()});
@@ -57,7 +57,7 @@ TEST_F(TextTest, BadFilesAreNamed) {
     EXPECT_CONTAINS(error_of([&] { read_documents({path}); }), path + words);
   };
   fails((folder_ / "none.txt").string(), ": no such file");
-  fails(write("a.pdf", "x"), ": expected a file .txt or .jsonl");
+  fails(write("a.pdf", "x"), ": expected a file .txt, .md or .jsonl");
   fails(write("empty.txt", ""), ": holds no text");
   fails(write("a.jsonl", "{\"text\": \"x\"}\n{\"text\": 3}\n"), ":2: expected a JSON object");
   fails(write("b.jsonl", "{\"text\": \"x\""), ":1: expected a JSON object");
