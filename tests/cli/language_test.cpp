@@ -1,6 +1,7 @@
 // Language models from the command line.
 
 #include "cli/program.h"
+#include "support/shared_model.h"
 
 namespace incontext::testing {
 namespace {
@@ -8,16 +9,10 @@ namespace {
 namespace fs = std::filesystem;
 using base::Json;
 
-// A real trained model, where the machine has it.
-fs::path stories() {
-  const char* shared = std::getenv("INCONTEXT_SHARED");
-  return fs::path(shared != nullptr ? shared : std::string(INCONTEXT_SOURCE_DIR) + "/../shared") / "models/stories260K";
-}
-
 class Stories : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (!fs::exists(stories())) GTEST_SKIP() << stories().string() << " is not here";
+    if (!fs::exists(stories())) GTEST_SKIP() << without_stories();
   }
   Json generate(std::vector<std::string> arguments) const {
     std::vector<std::string> all = {"generate", stories().string(), "--json"};

@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <csignal>
-#include <cstdlib>
 #include <filesystem>
 #include <future>
 #include <mutex>
@@ -14,6 +13,7 @@
 #include "base/config_node.h"
 #include "support/command.h"
 #include "support/errors.h"
+#include "support/shared_model.h"
 #include "support/temporary_directory.h"
 
 namespace incontext::testing {
@@ -21,11 +21,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using base::Json;
-
-fs::path stories() {
-  const char* shared = std::getenv("INCONTEXT_SHARED");
-  return fs::path(shared != nullptr ? shared : INCONTEXT_SOURCE_DIR "/../shared") / "models/stories260K";
-}
 
 /// `incontext serve` in a process of its own, until a signal.
 class Program {
@@ -92,7 +87,7 @@ class Program {
 class ServeProgram : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (!fs::exists(stories())) GTEST_SKIP() << "no model at " << stories() << "; INCONTEXT_SHARED tells where to look";
+    if (!fs::exists(stories())) GTEST_SKIP() << without_stories();
   }
 
   static Json story(const std::string& prompt, int tokens = 40) {
