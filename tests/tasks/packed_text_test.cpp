@@ -101,6 +101,9 @@ TEST_F(TextTest, EveryEpochVisitsEverySequenceOnce) {
         EXPECT_TRUE(next == here % 120 + 1 || next == 256);
       }
     }
+    int neighbours = 0;  // that follow each other as in the text
+    for (size_t row = 0; row + 1 < order.size(); ++row) neighbours += order[row + 1] == (order[row] + 9) % 120 + 1;
+    EXPECT_LT(neighbours, size / 2) << "not shuffled";
     // Firsts are ten apart from an offset, modulo 120: each residue at most twice.
     for (const int64_t first : firsts) EXPECT_LE(firsts.count(first), 2U);
     orders.insert(order);
