@@ -1,13 +1,12 @@
 #include "cache/full_cache.h"
 
-#include <torch/types.h>
-
 #include <cstring>
 
 #include "base/error.h"
 #include "kernels/cache_store.h"
 #include "tensor/device.h"
 #include "tensor/safetensors.h"
+#include "tensor/torch.h"
 
 namespace incontext::cache {
 namespace {

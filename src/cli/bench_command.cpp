@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <cmath>
 #include <iostream>
 
 #include "base/machine.h"
+#include "base/temporary_directory.h"
 #include "cli/commands.h"
 #include "cli/peer.h"
 #include "cli/shared_flags.h"
@@ -10,6 +12,9 @@
 
 namespace incontext::cli {
 namespace {
+
+// Steps of which the losses are laid side by side.
+constexpr int64_t kComparedSteps = 5;
 
 struct BenchArguments {
   std::vector<std::string> models = train::benchmark_models();
@@ -50,6 +55,16 @@ base::Json bench_own(const std::string& model, const BenchArguments& arguments, 
           {"ratio", nullptr}};
 }
 
+// How far apart two runs are that began with the same weights and prompts: the largest relative difference of the
+// losses of the steps that both made.
+double loss_difference(const std::vector<double>& ours, const std::vector<double>& theirs) {
+  double largest = 0;
+  for (size_t i = 0; i < std::min(ours.size(), theirs.size()); ++i) {
+    largest = std::max(largest, std::abs(ours[i] - theirs[i]) / std::abs(theirs[i]));
+  }
+  return largest;
+}
+
 // Ours, the peer with one thread and with all, ours again: each in a process of its own, and the noise of a shared
 // machine falls on both.
 base::Json bench_beside_peer(const std::string& model, const BenchArguments& arguments, int threads) {
@@ -63,8 +78,13 @@ base::Json bench_beside_peer(const std::string& model, const BenchArguments& arg
                                         "--peer",      "",
                                         "--json"};
   base::Json first = run_self(own).at("results").at(0);
-  std::vector<PeerResult> peers = {run_peer(arguments.python, arguments.peer, model, 1, arguments.seconds)};
-  if (threads > 1) peers.push_back(run_peer(arguments.python, arguments.peer, model, threads, arguments.seconds));
+  const base::TemporaryDirectory start;
+  train::write_benchmark_start(model, kComparedSteps, start.path());
+  const auto run_with = [&](int peer_threads) {
+    return run_peer(arguments.python, arguments.peer, model, start.path(), peer_threads, arguments.seconds);
+  };
+  std::vector<PeerResult> peers = {run_with(1)};
+  if (threads > 1) peers.push_back(run_with(threads));
   const base::Json second = run_self(own).at("results").at(0);
   const PeerResult best = *std::max_element(peers.begin(), peers.end(), [](const PeerResult& a, const PeerResult& b) {
     return a.steps_per_second < b.steps_per_second;
@@ -75,19 +95,22 @@ base::Json bench_beside_peer(const std::string& model, const BenchArguments& arg
   first["peer_steps_per_second"] = best.steps_per_second;
   first["peer_threads"] = best.threads;
   first["peer_peak_memory_bytes"] = best.peak_memory_bytes;
+  first["peer_losses"] = best.losses;
+  first["loss_difference"] = loss_difference(first["losses"].get<std::vector<double>>(), best.losses);
   first["ratio"] = first["steps_per_second"].get<double>() / best.steps_per_second;
   return first;
 }
 
 void print_row(const base::Json& row) {
   const bool has_peer = !row["ratio"].is_null();
-  std::cout << fmt::format("{:<10} {:>10.3f} {:>7.0f} % {:>10} {:>8} {:>10.0f} {:>10}\n",
+  std::cout << fmt::format("{:<10} {:>10.3f} {:>7.0f} % {:>10} {:>8} {:>10.0f} {:>10} {:>12}\n",
                            row["model"].get<std::string>(), row["steps_per_second"].get<double>(),
                            100 * row["share_of_fp32_peak"].get<double>(),
                            has_peer ? fmt::format("{:.3f}", row["peer_steps_per_second"].get<double>()) : "-",
                            has_peer ? fmt::format("{:.2f}", row["ratio"].get<double>()) : "-",
                            row["peak_memory_bytes"].get<double>() / 0x1p20,
-                           has_peer ? fmt::format("{:.0f}", row["peer_peak_memory_bytes"].get<double>() / 0x1p20) : "-")
+                           has_peer ? fmt::format("{:.0f}", row["peer_peak_memory_bytes"].get<double>() / 0x1p20) : "-",
+                           has_peer ? fmt::format("{:.1e}", row["loss_difference"].get<double>()) : "-")
             << std::flush;
 }
 
@@ -95,7 +118,8 @@ void run_bench_train(const BenchArguments& arguments) {
   const tensor::Runtime runtime = arguments.compute.start();
   if (!arguments.json) {
     std::cout << fmt::format("{}; {} threads; {}\n", base::machine_description(), runtime.threads, arguments.precision);
-    std::cout << "model       steps/s     of peak  peer steps/s   ratio  MiB (peak)  peer MiB\n" << std::flush;
+    std::cout << "model       steps/s     of peak  peer steps/s   ratio  MiB (peak)  peer MiB  losses' diff\n"
+              << std::flush;
   }
   base::Json results = base::Json::array();
   for (const std::string& model : arguments.models) {

@@ -31,14 +31,16 @@ double measure_bandwidth() {
 base::Json bench_prefill(const BenchDecodeArguments& arguments, const models::LanguageModel& model, int threads) {
   const decode::PrefillSpeed speed =
       decode::measure_prefill(model, cache::parse_policy(arguments.cache), arguments.prefill, /*repeats=*/3);
-  const double library = decode::measure_library_product(threads);
+  const bool bf16 = model.decoder().head_weight().scalar_type() == torch::kBFloat16;
+  const decode::LibraryProduct library = decode::measure_library_product(bf16, threads);
   const double peak = kernels::measure_fma_peak(tensor::kernel_pool());
   const double rate = speed.flops / speed.seconds;
   return {{"tokens", speed.tokens},
           {"tokens_per_second", static_cast<double>(speed.tokens) / speed.seconds},
           {"gflops", rate / 1e9},
-          {"library_product_gflops", library / 1e9},
-          {"share_of_library_product", rate / library},
+          {"library_product_gflops", library.flops_per_second / 1e9},
+          {"library_product_type", library.bf16 ? "bf16" : "fp32"},
+          {"share_of_library_product", rate / library.flops_per_second},
           {"share_of_fp32_peak", rate / peak}};
 }
 
@@ -81,9 +83,9 @@ void run_bench_decode(const BenchDecodeArguments& arguments) {
     const base::Json& prefill = json["prefill"];
     if (!arguments.json) {
       std::cout << fmt::format(
-          "prompt of {} tokens: {:.1f} tokens/s, {:.1f} GFLOP/s, {:.0f} % of libtorch's own fp32 product in this run\n",
+          "prompt of {} tokens: {:.1f} tokens/s, {:.1f} GFLOP/s, {:.0f} % of libtorch's own {} product in this run\n",
           arguments.prefill, prefill["tokens_per_second"].get<double>(), prefill["gflops"].get<double>(),
-          100 * prefill["share_of_library_product"].get<double>());
+          100 * prefill["share_of_library_product"].get<double>(), prefill["library_product_type"].get<std::string>());
     }
   }
   json["peak_memory_bytes"] = base::peak_memory_bytes();

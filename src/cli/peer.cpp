@@ -21,12 +21,14 @@ base::Json run_and_parse(const std::vector<std::string>& arguments) {
 
 }  // namespace
 
-PeerResult run_peer(const std::string& python, const std::string& script, const std::string& model, int threads,
-                    double seconds) {
+PeerResult run_peer(const std::string& python, const std::string& script, const std::string& model,
+                    const std::filesystem::path& start, int threads, double seconds) {
   const base::Json json = run_and_parse({python, script, "--models", model, "--threads", std::to_string(threads),
-                                         "--seconds", fmt::format("{}", seconds), "--json"});
+                                         "--seconds", fmt::format("{}", seconds), "--weights", start.string(),
+                                         "--prompts", (start / "prompts.safetensors").string(), "--json"});
   const base::Json& row = json.at("results").at(0);
-  return {threads, row.at("steps_per_second").get<double>(), row.at("peak_memory_bytes").get<double>()};
+  return {threads, row.at("steps_per_second").get<double>(), row.at("peak_memory_bytes").get<double>(),
+          row.at("losses").get<std::vector<double>>()};
 }
 
 base::Json run_self(const std::vector<std::string>& arguments) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "base/random.h"
 
@@ -38,6 +39,14 @@ cache::SequenceState filled(const models::LanguageModel& model, const cache::Cac
     }
   }
   return state;
+}
+
+double product_rate(torch::ScalarType type, int64_t size, int repeats) {
+  const Tensor a = torch::rand({size, size}).to(type);
+  const Tensor b = torch::rand({size, size}).to(type);
+  std::vector<double> seconds;
+  for (int repeat = 0; repeat < repeats; ++repeat) seconds.push_back(seconds_of([&] { torch::mm(a, b); }));
+  return 2 * std::pow(static_cast<double>(size), 3) / median(seconds);
 }
 
 int64_t token_at(const models::LanguageModel& model, int64_t index) {
@@ -93,16 +102,17 @@ PrefillSpeed measure_prefill(const models::LanguageModel& model, const cache::Ca
   return {.tokens = tokens, .seconds = median(seconds), .flops = 2 * weights * count + scores};
 }
 
-double measure_library_product(int threads) {
-  constexpr int64_t kSize = 1536;
+LibraryProduct measure_library_product(bool bf16_weights, int threads) {
   const int before = torch::get_num_threads();
   torch::set_num_threads(threads);
-  const Tensor a = torch::rand({kSize, kSize});
-  const Tensor b = torch::rand({kSize, kSize});
-  std::vector<double> seconds;
-  for (int repeat = 0; repeat < 7; ++repeat) seconds.push_back(seconds_of([&] { torch::mm(a, b); }));
+  LibraryProduct best{product_rate(torch::kFloat32, 1536, 7), false};
+  // Without instructions for bf16 the library falls back to loops that would take minutes at the full size.
+  if (bf16_weights && product_rate(torch::kBFloat16, 256, 3) > best.flops_per_second / 10) {
+    const double rate = product_rate(torch::kBFloat16, 1536, 7);
+    if (rate > best.flops_per_second) best = {rate, true};
+  }
   torch::set_num_threads(before);
-  return 2.0 * kSize * kSize * kSize / median(seconds);
+  return best;
 }
 
 }  // namespace incontext::decode

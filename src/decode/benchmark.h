@@ -28,8 +28,14 @@ struct PrefillSpeed {
 PrefillSpeed measure_prefill(const models::LanguageModel& model, const cache::CachePolicy& policy, int64_t tokens,
                              int64_t repeats);
 
-/// Multiply-adds per second (times two) of libtorch's own fp32 product of square matrices with so many threads: what
-/// OpenBLAS or oneDNN make of this machine. Median of repeats.
-double measure_library_product(int threads);
+/// Multiply-adds per second (times two) of libtorch's own product of square matrices with so many threads: what
+/// OpenBLAS (fp32) or oneDNN (bf16, where the machine has instructions for it) make of this machine. Median of repeats.
+struct LibraryProduct {
+  double flops_per_second = 0;
+  bool bf16 = false;
+};
+
+/// The product in fp32 or, for bf16 weights, the one in bf16 where that is faster.
+LibraryProduct measure_library_product(bool bf16_weights, int threads);
 
 }  // namespace incontext::decode

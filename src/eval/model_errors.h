@@ -1,11 +1,10 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <functional>
 
 #include "models/decoder.h"
 #include "tasks/shifted_prompts.h"
+#include "tensor/torch.h"
 
 namespace incontext::eval {
 

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <functional>
 #include <string>
 #include <vector>
@@ -11,6 +9,7 @@
 #include "ops/attention.h"
 #include "ops/mlp.h"
 #include "ops/settings.h"
+#include "tensor/torch.h"
 
 namespace incontext::models {
 

@@ -1,10 +1,9 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <functional>
 
 #include "models/decoder.h"
+#include "tensor/torch.h"
 
 namespace incontext::models {
 

@@ -1,10 +1,9 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <span>
 
 #include "ops/settings.h"
+#include "tensor/torch.h"
 
 // What models call without gradients: products that read weights where they lie (a mapped file, in bf16, f16 or f32)
 // and give each row the same bits whatever else is in the batch.

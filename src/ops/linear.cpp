@@ -28,7 +28,7 @@ Tensor fallback(const Settings& settings, const Tensor& x, const Tensor& weight,
     y = torch::matmul(x.to(torch::kBFloat16), weight.to(torch::kBFloat16).t()).to(x.scalar_type());
     if (bias.defined()) y = y + bias;
   } else {
-    y = torch::nn::functional::linear(x, weight, bias);
+    y = torch::linear(x, weight, bias);
   }
   return residual.defined() ? y + residual : y;
 }

@@ -1,8 +1,7 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include "ops/settings.h"
+#include "tensor/torch.h"
 
 namespace incontext::ops {
 

@@ -1,9 +1,8 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include "kernels/norm.h"
 #include "ops/settings.h"
+#include "tensor/torch.h"
 
 namespace incontext::ops {
 

@@ -1,8 +1,8 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <initializer_list>
+
+#include "tensor/torch.h"
 
 namespace incontext::ops {
 

@@ -1,9 +1,8 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include "kernels/matrix_product.h"
 #include "ops/optional_tensor.h"
+#include "tensor/torch.h"
 
 // The three products of a linear layer y = x·Wᵀ on tensors of rows, shared by the operations that contain one.
 // Inputs are contiguous fp32 CPU tensors; x [rows, in], dy [rows, out], weight [out, in].

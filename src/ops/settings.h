@@ -1,8 +1,7 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include "kernels/matrix_product.h"
+#include "tensor/torch.h"
 
 namespace incontext::ops {
 

@@ -1,13 +1,12 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 #include "base/threads.h"
 #include "tasks/text_options.h"
+#include "tensor/torch.h"
 #include "text/tokenizer.h"
 
 namespace incontext::tasks {

@@ -1,11 +1,10 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <string>
 #include <vector>
 
 #include "tasks/task.h"
+#include "tensor/torch.h"
 
 namespace incontext::tasks {
 

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -10,6 +8,7 @@
 #include "tasks/function_class.h"
 #include "tasks/gaussian.h"
 #include "tasks/task_options.h"
+#include "tensor/torch.h"
 
 namespace incontext::tasks {
 

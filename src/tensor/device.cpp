@@ -2,7 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <malloc.h>
-#include <torch/cuda.h>
 
 #include <charconv>
 #include <limits>
@@ -10,6 +9,7 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "tensor/torch.h"
 
 namespace incontext::tensor {
 namespace {

@@ -1,12 +1,11 @@
 #pragma once
 
-#include <torch/types.h>
-
 #include <cstdint>
 #include <string>
 
 #include "base/options.h"
 #include "base/threads.h"
+#include "tensor/torch.h"
 
 namespace incontext::tensor {
 

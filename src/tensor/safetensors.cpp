@@ -1,7 +1,5 @@
 #include "tensor/safetensors.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -10,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "tensor/torch.h"
 #include "tensor/views.h"
 
 namespace incontext::tensor {

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <torch/types.h>
-
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -10,6 +8,7 @@
 
 #include "base/file.h"
 #include "tensor/safetensors_header.h"
+#include "tensor/torch.h"
 
 namespace incontext::tensor {
 

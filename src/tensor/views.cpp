@@ -1,8 +1,7 @@
 #include "tensor/views.h"
 
-#include <torch/torch.h>
-
 #include "base/error.h"
+#include "tensor/torch.h"
 
 namespace incontext::tensor {
 namespace {

@@ -1,12 +1,12 @@
 #pragma once
 
-#include <torch/types.h>
-
 #include <cstdint>
 #include <initializer_list>
 #include <span>
 #include <string>
 #include <string_view>
+
+#include "tensor/torch.h"
 
 // The border between tensors and kernels: what a tensor must be is checked once, here, with a message
 // "where: expected ..., got ..."; below it there are pointers and extents only.

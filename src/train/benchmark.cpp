@@ -3,6 +3,8 @@
 #include <chrono>
 
 #include "base/text.h"
+#include "models/checkpoint.h"
+#include "tensor/safetensors.h"
 
 namespace incontext::train {
 namespace {
@@ -54,6 +56,21 @@ double step_flops(const RunOptions& options) {
   const double layer = 2 * batch * (tokens * per_token + attention);
   const auto passes = static_cast<double>(run.model.layers * std::max<int64_t>(1, run.model.loop.count));
   return 3 * passes * layer;
+}
+
+void write_benchmark_start(const std::string& model, int64_t steps, const std::filesystem::path& folder) {
+  const Trainer trainer(benchmark_options(model), torch::kCPU, {});
+  const RunOptions& options = trainer.options();
+  const int64_t batch = options.training.batch_size;
+  std::vector<torch::Tensor> xs, ys;
+  for (int64_t step = 0; step < steps; ++step) {
+    const tasks::Batch prompts = trainer.objective().functions()->sample(
+        training_prompts(options, static_cast<uint64_t>(step * batch), batch, options.training.curriculum.at(step)));
+    xs.push_back(prompts.xs);
+    ys.push_back(prompts.ys);
+  }
+  models::save_model(trainer.model(), folder);
+  tensor::write_safetensors(folder / "prompts.safetensors", {{"xs", torch::stack(xs)}, {"ys", torch::stack(ys)}});
 }
 
 BenchmarkResult measure_steps(Trainer& trainer, double seconds, int64_t least_steps) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,11 @@ struct BenchmarkResult {
   std::vector<double> step_seconds;
   std::vector<double> losses;  // of the first steps, warm-up included
 };
+
+/// Lays down where a benchmark model begins, for a peer to begin there too: model.safetensors with the initial weights,
+/// and prompts.safetensors with the prompts of the first `steps` steps, xs [steps, batch, points, dims] and ys [steps,
+/// batch, points].
+void write_benchmark_start(const std::string& model, int64_t steps, const std::filesystem::path& folder);
 
 /// Runs warm-up steps, then steps until `seconds` have passed and at least `least_steps` are made.
 BenchmarkResult measure_steps(Trainer& trainer, double seconds, int64_t least_steps);

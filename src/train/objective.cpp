@@ -22,12 +22,7 @@ class FunctionObjective : public Objective {
   int64_t input_dims() const override { return options_.task.dims; }
 
   torch::Tensor loss(const models::Decoder& decoder, uint64_t first, int64_t count, const Stage& stage) const override {
-    tasks::Batch batch = task_->sample({.seed = options_.seed,
-                                        .purpose = "train",
-                                        .first_index = first,
-                                        .batch = count,
-                                        .points = stage.points,
-                                        .active_dims = stage.dims});
+    tasks::Batch batch = task_->sample(training_prompts(options_, first, count, stage));
     batch.xs = batch.xs.to(device_);
     batch.ys = batch.ys.to(device_);
     return squared_error_objective(decoder, batch, loop_range(stage.loops, options_.training.loop_window));
@@ -97,6 +92,15 @@ class TextObjective : public Objective {
 std::unique_ptr<Objective> make_objective(const RunOptions& options, torch::Device device) {
   if (options.task.is_text()) return std::make_unique<TextObjective>(options, device);
   return std::make_unique<FunctionObjective>(options, device);
+}
+
+tasks::Draw training_prompts(const RunOptions& options, uint64_t first, int64_t count, const Stage& stage) {
+  return {.seed = options.seed,
+          .purpose = "train",
+          .first_index = first,
+          .batch = count,
+          .points = stage.points,
+          .active_dims = stage.dims};
 }
 
 models::LoopRange loop_range(int64_t budget, int64_t window) {

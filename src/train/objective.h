@@ -1,13 +1,12 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <filesystem>
 #include <memory>
 
 #include "models/prompt_model.h"
 #include "tasks/packed_text.h"
 #include "tasks/task.h"
+#include "tensor/torch.h"
 #include "train/options.h"
 
 namespace incontext::train {
@@ -32,6 +31,9 @@ class Objective {
 
 /// The objective that options.task asks for; resolved options.
 std::unique_ptr<Objective> make_objective(const RunOptions& options, torch::Device device);
+
+/// The prompts behind training samples first … first + count - 1.
+tasks::Draw training_prompts(const RunOptions& options, uint64_t first, int64_t count, const Stage& stage);
 
 /// What the looped objective sees of a loop budget b: the loss averages the last T loops, and the loops before them run
 /// without gradient (truncated back-propagation; Yang et al. 2024, section 4).

@@ -1,10 +1,9 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <vector>
 
 #include "models/decoder.h"
+#include "tensor/torch.h"
 #include "train/options.h"
 
 namespace incontext::train {

@@ -1,13 +1,12 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <functional>
 #include <vector>
 
 #include "base/random.h"
 #include "ops/settings.h"
 #include "support/tensor_close.h"
+#include "tensor/torch.h"
 
 namespace incontext::testing {
 

@@ -1,8 +1,7 @@
 #include "support/gradient_check.h"
 
-#include <torch/torch.h>
-
 #include "support/tensor_close.h"
+#include "tensor/torch.h"
 
 namespace incontext::testing {
 namespace {

@@ -1,12 +1,11 @@
 #pragma once
 
-#include <torch/types.h>
-
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "support/close.h"
+#include "tensor/torch.h"
 
 namespace incontext::testing {
 

@@ -1,9 +1,10 @@
 #include "support/gradient_check.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <stdexcept>
+
+#include "tensor/torch.h"
 
 namespace incontext::testing {
 namespace {

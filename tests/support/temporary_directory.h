@@ -1,23 +1,7 @@
 #pragma once
 
-#include <filesystem>
-#include <string>
+#include "base/temporary_directory.h"
 
 namespace incontext::testing {
-
-/// A new empty directory, removed with all it holds at the end of the scope.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory();
-  ~TemporaryDirectory();
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-
-  const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
-
+using base::TemporaryDirectory;
 }  // namespace incontext::testing

@@ -1,8 +1,8 @@
 #include "support/tensor_close.h"
 
-#include <torch/torch.h>
-
 #include <sstream>
+
+#include "tensor/torch.h"
 
 namespace incontext::testing {
 namespace {

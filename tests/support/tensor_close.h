@@ -1,10 +1,9 @@
 #pragma once
 
-#include <torch/types.h>
-
 #include <string>
 
 #include "support/close.h"
+#include "tensor/torch.h"
 
 namespace incontext::testing {
 

@@ -1,9 +1,10 @@
 #include "support/tensor_close.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
+
+#include "tensor/torch.h"
 
 namespace incontext::testing {
 namespace {

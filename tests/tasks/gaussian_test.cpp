@@ -1,12 +1,12 @@
 #include "tasks/gaussian.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 #include <vector>
 
 #include "support/close.h"
+#include "tensor/torch.h"
 
 namespace incontext::tasks {
 namespace {

@@ -2,11 +2,12 @@
 
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
-#include <torch/cuda.h>
 
 #include <algorithm>
 #include <atomic>
 #include <vector>
+
+#include "tensor/torch.h"
 
 namespace incontext::tensor {
 namespace {

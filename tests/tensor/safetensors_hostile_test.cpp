@@ -1,6 +1,5 @@
 // Files that break the format. Each must end as base::Error of one line; under ASan no byte outside may be read.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <fstream>
 #include <set>
@@ -8,6 +7,7 @@
 #include "base/error.h"
 #include "support/temporary_directory.h"
 #include "tensor/safetensors.h"
+#include "tensor/torch.h"
 
 namespace incontext::tensor {
 namespace {

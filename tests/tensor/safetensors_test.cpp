@@ -1,7 +1,6 @@
 #include "tensor/safetensors.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cstring>
 
@@ -9,6 +8,7 @@
 #include "base/error.h"
 #include "support/temporary_directory.h"
 #include "support/tensor_close.h"
+#include "tensor/torch.h"
 #include "tensor/views.h"
 
 namespace incontext::tensor {

@@ -1,9 +1,9 @@
 #include "tensor/views.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "base/error.h"
+#include "tensor/torch.h"
 
 namespace incontext::tensor {
 namespace {

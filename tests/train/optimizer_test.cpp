@@ -1,6 +1,7 @@
 #include "train/optimizer.h"
 
 #include <gtest/gtest.h>
+#include <torch/optim.h>
 
 #include "support/tensor_close.h"
 

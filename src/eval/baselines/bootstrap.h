@@ -1,12 +1,11 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "base/options.h"
+#include "tensor/torch.h"
 
 namespace incontext::eval {
 

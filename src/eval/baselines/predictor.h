@@ -1,7 +1,5 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <Eigen/Core>
 #include <memory>
 #include <span>
@@ -11,6 +9,7 @@
 #include "base/threads.h"
 #include "eval/baselines/baseline_options.h"
 #include "tasks/shifted_prompts.h"
+#include "tensor/torch.h"
 
 namespace incontext::eval {
 

@@ -1,13 +1,13 @@
-#include "support/temporary_directory.h"
+#include "base/temporary_directory.h"
 
 #include <cerrno>
 #include <cstdlib>
 #include <system_error>
 
-namespace incontext::testing {
+namespace incontext::base {
 
 TemporaryDirectory::TemporaryDirectory() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "incontext_test.XXXXXX").string();
+  std::string pattern = (std::filesystem::temp_directory_path() / "incontext.XXXXXX").string();
   if (::mkdtemp(pattern.data()) == nullptr) throw std::system_error(errno, std::generic_category(), pattern);
   path_ = pattern;
 }
@@ -17,4 +17,4 @@ TemporaryDirectory::~TemporaryDirectory() {
   std::filesystem::remove_all(path_, ignored);
 }
 
-}  // namespace incontext::testing
+}  // namespace incontext::base

@@ -1,10 +1,10 @@
-#include "support/temporary_directory.h"
+#include "base/temporary_directory.h"
 
 #include <gtest/gtest.h>
 
 #include <fstream>
 
-namespace incontext::testing {
+namespace incontext::base {
 namespace {
 
 namespace fs = std::filesystem;
@@ -30,4 +30,4 @@ TEST(TemporaryDirectory, GoesWithAllItHolds) {
 }
 
 }  // namespace
-}  // namespace incontext::testing
+}  // namespace incontext::base
