@@ -22,6 +22,8 @@ endif()
 if(INCONTEXT_SANITIZE)
   list(JOIN INCONTEXT_SANITIZE "," sanitizers)
   add_compile_options(-fsanitize=${sanitizers} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  # The code that sanitizers put in makes GCC see unset values in std::regex and in libtorch's optional arguments.
+  add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   add_link_options(-fsanitize=${sanitizers})
   add_compile_definitions(INCONTEXT_SANITIZED=1)
 endif()
