@@ -54,28 +54,38 @@ class Bench {
   bool wants(const std::string& name) const { return name.find(filter_) != std::string::npos; }
 
   void report_reading(const std::string& name, double bytes, const std::function<void()>& work) {
-    report(name, bytes, "GB/s", work, [&] { return measure_read_bandwidth(pool, int64_t{64} << 20U); });
+    ReadBandwidth memory(pool, int64_t{128} << 20U);
+    report(name, bytes, "GB/s", work, [&] {
+      memory.sample();
+      return memory.median();
+    });
   }
   void report_computing(const std::string& name, double operations, const std::function<void()>& work) {
-    report(name, operations, "GFLOP/s", work, [&] { return measure_fma_peak(pool); });
+    std::vector<double> peaks;
+    report(name, operations, "GFLOP/s", work, [&] {
+      peaks.push_back(measure_fma_peak(pool));
+      return median_of(peaks);
+    });
   }
 
   base::ThreadPool pool;
 
  private:
-  /// Kernel and roof are measured in turn, for neighbours on the machine take their share of both.
+  /// Kernel and roof are measured in turn, for neighbours on the machine take their share of both. sample_roof() gives
+  /// the median so far.
   void report(const std::string& name, double amount, const char* unit, const std::function<void()>& work,
-              const std::function<double()>& measure_roof) {
+              const std::function<double()>& sample_roof) {
     const bool alone = pool.size() == 1;
     work();
-    std::vector<double> times, roofs;
+    std::vector<double> times;
+    double roof = 0;
     for (int repeat = 0; repeat < kRepeats; ++repeat) {
-      roofs.push_back(measure_roof());
+      roof = sample_roof();
       const double start = seconds(alone);
       work();
       times.push_back(seconds(alone) - start);
     }
-    const double roof = median_of(roofs), rate = amount / median_of(times);
+    const double rate = amount / median_of(times);
     const double best = amount / *std::min_element(times.begin(), times.end());
     fmt::print("{:<52} {:8.3f} ms {:7.1f} {:<7} {:6.1f} % {:6.1f} % of {:.1f}\n", name, median_of(times) * 1e3,
                rate / 1e9, unit, 100 * rate / roof, 100 * best / roof, roof / 1e9);

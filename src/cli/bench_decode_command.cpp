@@ -7,7 +7,6 @@
 #include "cli/model_folder.h"
 #include "cli/shared_flags.h"
 #include "decode/benchmark.h"
-#include "kernels/bandwidth.h"
 #include "kernels/peak.h"
 
 namespace incontext::cli {
@@ -22,11 +21,6 @@ struct BenchDecodeArguments {
   bool json = false;
   ComputeFlags compute;
 };
-
-double measure_bandwidth() {
-  constexpr int64_t kBytes = int64_t{1} << 30;
-  return kernels::measure_read_bandwidth(tensor::kernel_pool(), kBytes);
-}
 
 base::Json bench_prefill(const BenchDecodeArguments& arguments, const models::LanguageModel& model, int threads) {
   const decode::PrefillSpeed speed =
@@ -56,21 +50,19 @@ void run_bench_decode(const BenchDecodeArguments& arguments) {
   }
   double best_bandwidth = 0;
   for (const int64_t depth : arguments.depths) {
-    // The limit is what memory gives around the measurement: the better of before and after.
-    const double before = measure_bandwidth();
     const decode::DecodeSpeed speed =
         decode::measure_decode(model, cache::parse_policy(arguments.cache), depth, arguments.tokens);
-    const double bandwidth = std::max(before, measure_bandwidth());
-    best_bandwidth = std::max(best_bandwidth, bandwidth);
-    const double share = speed.tokens_per_second * static_cast<double>(speed.bytes_per_token) / bandwidth;
+    best_bandwidth = std::max(best_bandwidth, speed.read_bandwidth);
+    const double share = speed.tokens_per_second * static_cast<double>(speed.bytes_per_token) / speed.read_bandwidth;
     results.push_back({{"depth", depth},
                        {"tokens_per_second", speed.tokens_per_second},
                        {"bytes_per_token", speed.bytes_per_token},
-                       {"read_bandwidth", bandwidth},
+                       {"read_bandwidth", speed.read_bandwidth},
                        {"share_of_limit", share}});
     if (arguments.json) continue;
     std::cout << fmt::format("{:>8}  {:>8.2f}  {:>9.1f}  {:>9.2f}  {:>6.0f} %\n", depth, speed.tokens_per_second,
-                             static_cast<double>(speed.bytes_per_token) / 0x1p20, bandwidth / 1e9, 100 * share)
+                             static_cast<double>(speed.bytes_per_token) / 0x1p20, speed.read_bandwidth / 1e9,
+                             100 * share)
               << std::flush;
   }
   base::Json json = {{"machine", base::machine_description()},

@@ -5,6 +5,8 @@
 #include <cmath>
 
 #include "base/random.h"
+#include "kernels/bandwidth.h"
+#include "tensor/device.h"
 
 namespace incontext::decode {
 namespace {
@@ -62,14 +64,19 @@ DecodeSpeed measure_decode(const models::LanguageModel& model, const cache::Cach
   const int64_t cache_bytes = state.cache->bytes();
   models::Step step;
   step.sequences = {{&state, 1}};
+  constexpr int64_t kBytesRead = int64_t{256} << 20U;
+  kernels::ReadBandwidth memory(tensor::kernel_pool(), kBytesRead);
   std::vector<double> seconds;
   for (int64_t index = 0; index < tokens + kWarmUp; ++index) {
     const double taken = seconds_of([&] { model.logits({token_at(model, index)}, step, {0}); });
-    if (index >= kWarmUp) seconds.push_back(taken);
+    if (index < kWarmUp) continue;
+    seconds.push_back(taken);
+    memory.sample();
   }
   return {.depth = depth,
           .tokens_per_second = 1 / median(seconds),
-          .bytes_per_token = model.bytes_per_token() + cache_bytes};
+          .bytes_per_token = model.bytes_per_token() + cache_bytes,
+          .read_bandwidth = memory.median()};
 }
 
 PrefillSpeed measure_prefill(const models::LanguageModel& model, const cache::CachePolicy& policy, int64_t tokens,

@@ -11,10 +11,11 @@ struct DecodeSpeed {
   int64_t depth = 0;             // tokens in the cache before the first measured one
   double tokens_per_second = 0;  // of one sequence; median over tokens
   int64_t bytes_per_token = 0;   // weights and cache that such a token must read
+  double read_bandwidth = 0;     // bytes per second that the threads read from memory between these tokens
 };
 
-/// Times `tokens` single steps of one sequence at a depth. The cache below is filled with random rows: their values do
-/// not change the time.
+/// Times `tokens` single steps of one sequence at a depth, in turn with read_bandwidth(). The cache below is filled
+/// with random rows: their values do not change the time.
 DecodeSpeed measure_decode(const models::LanguageModel& model, const cache::CachePolicy& policy, int64_t depth,
                            int64_t tokens);
 

@@ -36,7 +36,8 @@ struct WeightProduct {
 /// else: neither on the other rows (so that a token's numbers are the same alone, in a batch and in a prompt), nor on
 /// the other weights, nor on the number of threads. The order of its sum is, with L lanes per vector:
 ///   the depth is cut into blocks of 512; lane l of a block sums x[k] w[k] over k = l, l + L, l + 2L … by fused
-///   multiply-adds, the lanes are added in one fixed tree, the blocks are added in order; then + bias, then + residual.
+///   multiply-adds (with bf16 weights over k = 2l, 2l + 1, 2l + 2L, 2l + 1 + 2L …), the lanes are added in one fixed
+///   tree, the blocks are added in order; then + bias, then + residual.
 void weight_product(const WeightProduct& product, base::ThreadPool& pool);
 
 namespace ref {

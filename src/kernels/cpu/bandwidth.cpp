@@ -1,6 +1,7 @@
 #include "kernels/bandwidth.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <vector>
@@ -52,24 +53,34 @@ namespace incontext::kernels {
 
 HWY_EXPORT(ReadAll);
 
-double measure_read_bandwidth(base::ThreadPool& pool, int64_t bytes) {
-  base::check(bytes >= int64_t{1} << 20U, "[measure_read_bandwidth] expected at least 1 MiB, got {} bytes", bytes);
+ReadBandwidth::ReadBandwidth(base::ThreadPool& pool, int64_t bytes)
+    : pool_(pool),
+      part_(bytes / static_cast<int64_t>(sizeof(float)) / pool.size()),
+      data_(static_cast<std::size_t>(part_ * pool.size()), 1.0F),
+      sinks_(static_cast<std::size_t>(pool.size()) * 16) {
+  base::check(bytes >= int64_t{1} << 20U, "[ReadBandwidth] expected at least 1 MiB, got {} bytes", bytes);
+}
+
+void ReadBandwidth::sample() {
   apply_environment();
-  constexpr int kRuns = 3;
+  constexpr std::array<int64_t, 3> kStreams = {1, 4, 8};
   const auto read = HWY_DYNAMIC_DISPATCH(ReadAll);
-  const int64_t part = bytes / static_cast<int64_t>(sizeof(float)) / pool.size();
-  const std::vector<float> data(static_cast<std::size_t>(part * pool.size()), 1.0F);
-  std::vector<float> sinks(static_cast<std::size_t>(pool.size()) * 16);
+  for (std::size_t i = 0; i < kStreams.size(); ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    pool_.run(pool_.size(), [&](int64_t piece, int) {
+      read(kStreams[i], data_.data() + piece * part_, part_, &sinks_[static_cast<std::size_t>(piece) * 16]);
+    });
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    rates_[i].push_back(static_cast<double>(data_.size() * sizeof(float)) / seconds);
+  }
+}
+
+double ReadBandwidth::median() const {
   double best = 0;
-  for (const int64_t streams : {1, 4, 8}) {
-    for (int run = 0; run < kRuns; ++run) {
-      const auto start = std::chrono::steady_clock::now();
-      pool.run(pool.size(), [&](int64_t piece, int) {
-        read(streams, data.data() + piece * part, part, &sinks[static_cast<std::size_t>(piece) * 16]);
-      });
-      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      best = std::max(best, 4.0 * static_cast<double>(part * pool.size()) / seconds);
-    }
+  for (std::vector<double> rates : rates_) {
+    if (rates.empty()) continue;
+    std::sort(rates.begin(), rates.end());
+    best = std::max(best, rates[rates.size() / 2]);
   }
   return best;
 }

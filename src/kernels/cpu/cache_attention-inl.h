@@ -51,7 +51,7 @@ HWY_INLINE void ScoreTile(const float* const* q, const SplitRows<kStorage>& keys
     columns[c] = keys.first + (first + static_cast<int64_t>(std::min(c, count - 1)) * apart) * keys.stride;
   }
   float sums[kRows * kColumns];
-  DotTile<kStorage, kRows, kColumns, false>(q, columns, head_dim, sums);
+  DotTile<kStorage, kRows, kColumns, false, true>(q, columns, head_dim, sums);
   float* to = scores + first * static_cast<int64_t>(kRows);
 #pragma GCC unroll 8
   for (std::size_t c = 0; c < kColumns; ++c, to += apart * static_cast<int64_t>(kRows)) {
@@ -64,7 +64,7 @@ HWY_INLINE void ScoreTile(const float* const* q, const SplitRows<kStorage>& keys
 template <Storage kStorage, std::size_t kRows>
 void ScoreSplit(const float* const* q, const SplitRows<kStorage>& keys, const SplitRows<kStorage>& values,
                 int64_t head_dim, Seen range, bool fetch, float* scores) {
-  constexpr std::size_t kColumns = kRows == 1 ? kDotStreams : kDotColumns;
+  constexpr std::size_t kColumns = kRows == 1 ? kDotStreams : kStoredDotColumns<kStorage>;
   constexpr int64_t kStripes = kColumns;
   constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(Element<kStorage>));
   const int64_t stripe = (range.last - range.first) / kStripes;
@@ -183,7 +183,7 @@ void SoftmaxSplit(float* scores, const Seen* seen, Seen range, float factor, Spl
 }
 #endif
 
-/// out[r] (+)= sum over a range of p[j * kRows + r] values[j], for kVectors vectors of the head.
+/// out[r] (+)= sum over a range of p[j * kRows + r] values[j], for kVectors vectors of the head, in the order of units.
 template <Storage kStorage, std::size_t kRows, std::size_t kVectors>
 HWY_INLINE void SumValueTile(const float* HWY_RESTRICT p, const Element<kStorage>* HWY_RESTRICT values, int64_t stride,
                              int64_t count, bool add, float* out, int64_t out_stride) {
@@ -203,7 +203,9 @@ HWY_INLINE void SumValueTile(const float* HWY_RESTRICT p, const Element<kStorage
     V right[kVectors];
 #pragma GCC unroll 8
     for (std::size_t v = 0; v < kVectors; ++v) {
-      right[v] = LoadStored<kStorage>(d, values + static_cast<int64_t>(v) * kLanes);
+      constexpr auto kPerUnit = static_cast<std::size_t>(kUnitVectors<kStorage>);
+      right[v] = LoadUnitVector<kStorage>(values + static_cast<int64_t>(v / kPerUnit) * kUnit<kStorage>,
+                                          static_cast<int64_t>(v % kPerUnit));
     }
 #pragma GCC unroll 4
     for (std::size_t r = 0; r < kRows; ++r) {
@@ -221,18 +223,19 @@ HWY_INLINE void SumValueTile(const float* HWY_RESTRICT p, const Element<kStorage
   }
 }
 
-/// The most vectors of a head whose sums are kept in registers for kRows rows.
-template <std::size_t kRows>
-constexpr std::size_t kValueVectors = kRows == 1               ? 8
-                                      : HWY_TARGET <= HWY_AVX3 ? 4
-                                                               : 3;
+/// The most vectors of a head whose sums are kept in registers for kRows rows: whole units.
+template <Storage kStorage, std::size_t kRows>
+constexpr std::size_t kValueVectors = kRows == 1                    ? 8
+                                      : HWY_TARGET <= HWY_AVX3      ? 4
+                                      : kUnitVectors<kStorage> == 2 ? 2
+                                                                    : 3;
 
 /// out[r] = sum over the range of p[j * kRows + r] values[j]; `vectors` vectors of the head, rows of out out_stride
 /// apart. Each sum runs over the positions in order, whatever the tile.
 template <Storage kStorage, std::size_t kRows>
 void SumValues(const float* p, const SplitRows<kStorage>& values, int64_t vectors, Seen range, float* out,
                int64_t out_stride) {
-  constexpr std::size_t kMost = kValueVectors<kRows>;
+  constexpr std::size_t kMost = kValueVectors<kStorage, kRows>;
   for (int64_t j = range.first; j < range.last; j += kValueBlock) {
     const int64_t count = std::min(kValueBlock, range.last - j);
     const float* weights = p + j * static_cast<int64_t>(kRows);
@@ -251,7 +254,7 @@ void SumValues(const float* p, const SplitRows<kStorage>& values, int64_t vector
         v += tile(std::integral_constant<std::size_t, 4>());
       } else if (left >= 2) {
         v += tile(std::integral_constant<std::size_t, 2>());
-      } else {
+      } else if constexpr (kUnitVectors<kStorage> == 1) {
         v += tile(std::integral_constant<std::size_t, 1>());
       }
     }
@@ -279,10 +282,11 @@ HWY_INLINE void MergeSplit(const SplitSums& added, const float* HWY_RESTRICT add
   });
 }
 
-HWY_INLINE void FinishRow(const SplitSums& total, const float* values, int64_t width, float* out) {
-  ForEachVector(width, [&](auto d, int64_t i) HWY_ATTR {
-    hn::StoreU(hn::Div(hn::LoadU(d, values + i), hn::Set(d, total.sum)), d, out + i);
-  });
+/// Divides by the sum, and brings the values back into their natural order.
+template <Storage kStorage>
+HWY_INLINE void FinishRow(const SplitSums& total, const float* HWY_RESTRICT values, int64_t head_dim,
+                          float* HWY_RESTRICT out) {
+  for (int64_t i = 0; i < head_dim; ++i) out[i] = values[PlaceInUnits<kStorage>(i)] / total.sum;
 }
 
 }  // namespace incontext::kernels::HWY_NAMESPACE

@@ -31,7 +31,11 @@ struct AttentionPiece {
   float* partial = nullptr;  // [splits, rows, 2 + width] for the combination, or null when the piece has all splits
 };
 
-HWY_INLINE int64_t PaddedWidth(int64_t head_dim) { return (head_dim + kLanes - 1) / kLanes * kLanes; }
+/// A head filled up to whole units.
+HWY_INLINE int64_t PaddedWidth(const CacheAttention& args) {
+  const int64_t unit = args.storage == Storage::bf16 ? kUnit<Storage::bf16> : kLanes;
+  return (args.head_dim + unit - 1) / unit * unit;
+}
 
 /// The positions that a token sees.
 HWY_INLINE Seen SeenBy(const CacheAttention& args, const CacheAttentionSequence& s, int64_t token) {
@@ -45,7 +49,7 @@ HWY_INLINE Seen SeenOfSplit(Seen seen, int64_t split) {
   return {first, std::clamp<int64_t>(seen.last - split * kSplit, first, kSplit)};
 }
 
-/// The rows of a piece with what they have summed up.
+/// The rows of a piece with what they have summed up, both in the order of units of the cache's storage.
 struct AttentionRows {
   const CacheAttention& args;
   const AttentionPiece& piece;
@@ -98,13 +102,13 @@ void AttendSplit(const AttentionRows& block, int64_t split, const SplitRows<kSto
   }
 }
 
-/// The rows of a range of a split as fp32 with 0 behind head_dim; the others are left unspecified.
+/// The rows of a range of a split as fp32 in the order of units, with 0 behind head_dim; the others are left
+/// unspecified.
 template <Storage kStorage>
 SplitRows<Storage::f32> ConvertRows(const SplitRows<kStorage>& rows, int64_t head_dim, int64_t width, Seen range,
                                     float* out) {
   for (int64_t j = range.first; j < range.last; ++j) {
-    ReadRow<kStorage>(rows.first + j * rows.stride, head_dim, out + j * width);
-    std::fill(out + j * width + head_dim, out + (j + 1) * width, 0.0F);
+    ReadUnits<kStorage>(rows.first + j * rows.stride, head_dim, out + j * width);
   }
   return {out, width};
 }
@@ -141,14 +145,15 @@ HWY_INLINE int64_t PlaceOf(const AttentionRows& block, int64_t r, int64_t stride
 void RunPiece(const CacheAttention& args, const AttentionPiece& piece) {
   const CacheAttentionSequence& s = args.sequences[piece.sequence];
   const int64_t group = args.heads / args.kv_heads;
-  const int64_t width = PaddedWidth(args.head_dim);
+  const int64_t width = PaddedWidth(args);
   const int64_t count = piece.tokens * group;
   float* q = scratch(Scratch::left, count * width);
   std::vector<SplitSums> totals(static_cast<std::size_t>(count));
   AttentionRows block{args, piece, group, count, width, q, totals.data(), scratch(Scratch::gradients, count * width)};
   for (int64_t r = 0; r < count; ++r) {
-    std::copy_n(s.q + PlaceOf(block, r, args.q_stride), args.head_dim, q + r * width);
-    std::fill(q + r * width + args.head_dim, q + (r + 1) * width, 0.0F);
+    const float* from = s.q + PlaceOf(block, r, args.q_stride);
+    WithStorage(args.storage,
+                [&](auto kind) HWY_ATTR { ReadUnits<Storage::f32, kind>(from, args.head_dim, q + r * width); });
   }
   for (int64_t i = 0; i < piece.splits; ++i) {
     WithStorage(args.storage, [&](auto kind) HWY_ATTR { ReadSplit<kind>(block, piece.split + i); });
@@ -164,8 +169,10 @@ void RunPiece(const CacheAttention& args, const AttentionPiece& piece) {
   }
   if (piece.partial != nullptr) return;
   for (int64_t r = 0; r < count; ++r) {
-    FinishRow(totals[static_cast<std::size_t>(r)], block.values + r * width, args.head_dim,
-              s.out + PlaceOf(block, r, args.out_stride));
+    float* out = s.out + PlaceOf(block, r, args.out_stride);
+    WithStorage(args.storage, [&](auto kind) HWY_ATTR {
+      FinishRow<kind>(totals[static_cast<std::size_t>(r)], block.values + r * width, args.head_dim, out);
+    });
   }
 }
 
@@ -173,7 +180,7 @@ void RunPiece(const CacheAttention& args, const AttentionPiece& piece) {
 void CombinePiece(const CacheAttention& args, const AttentionPiece& all) {
   const CacheAttentionSequence& s = args.sequences[all.sequence];
   const int64_t group = args.heads / args.kv_heads;
-  const int64_t width = PaddedWidth(args.head_dim);
+  const int64_t width = PaddedWidth(args);
   const int64_t count = all.tokens * group;
   float* values = scratch(Scratch::gradients, width);
   const AttentionRows block{args, all, group, count, width, nullptr, nullptr, nullptr};
@@ -183,7 +190,8 @@ void CombinePiece(const CacheAttention& args, const AttentionPiece& all) {
       const float* from = all.partial + (i * count + r) * (width + 2);
       MergeSplit({from[0], from[1]}, from + 2, width, total, values);
     }
-    FinishRow(total, values, args.head_dim, s.out + PlaceOf(block, r, args.out_stride));
+    float* out = s.out + PlaceOf(block, r, args.out_stride);
+    WithStorage(args.storage, [&](auto kind) HWY_ATTR { FinishRow<kind>(total, values, args.head_dim, out); });
   }
 }
 
@@ -215,7 +223,7 @@ inline AttentionCuts cut_attention(const CacheAttention& args, int threads) {
       find_splits(args, all);
       if (threads > 1 && count <= block && all.splits > kSplitsAtOnce) {
         cuts.combined.push_back(all);
-        partial_size += all.splits * count * group * (PaddedWidth(args.head_dim) + 2);
+        partial_size += all.splits * count * group * (PaddedWidth(args) + 2);
         continue;
       }
       // The last tokens, which see most, first, so that no thread is left alone with them at the end.
@@ -229,7 +237,7 @@ inline AttentionCuts cut_attention(const CacheAttention& args, int threads) {
   float* partial = cuts.combined.empty() ? nullptr : scratch(Scratch::partial, partial_size);
   for (AttentionPiece& all : cuts.combined) {
     all.partial = partial;
-    const int64_t split_size = all.tokens * group * (PaddedWidth(args.head_dim) + 2);
+    const int64_t split_size = all.tokens * group * (PaddedWidth(args) + 2);
     for (int64_t split = 0; split < all.splits; split += kSplitsAtOnce) {
       AttentionPiece piece = all;
       piece.split += split;

@@ -7,8 +7,11 @@
 #define INCONTEXT_KERNELS_CPU_DOT_INL_H
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -25,6 +28,9 @@ constexpr std::size_t kDotColumns = 6;
 #else
 constexpr std::size_t kDotColumns = 3;
 #endif
+/// The same for a right factor in some storage: splitting bf16 takes registers of its own.
+template <Storage kStorage>
+constexpr std::size_t kStoredDotColumns = kUnitVectors<kStorage> == 2 && kDotColumns == 3 ? 2 : kDotColumns;
 /// One row against this many columns: independent sums that hide the latency of a multiply-add, and as many streams
 /// from memory, of which a processor reads several faster than one.
 constexpr std::size_t kDotStreams = 4;
@@ -61,37 +67,69 @@ HWY_INLINE void SumFour(const V* v, float* out) {
 #endif
 }
 
-/// The sums over the depth of a tile: out[c * kRows + r] (+)= x[r]·w[c].
-template <Storage kStorage, std::size_t kRows, std::size_t kColumns, bool kAdd>
+/// How far ahead of their use streams from memory are fetched: the processor's own prefetcher is cautious with several
+/// streams, each of which ends soon.
+constexpr int64_t kBytesAhead = 4096;
+
+/// The sums over the depth of a tile: out[c * kRows + r] (+)= x[r]·w[c]. Rows of x are in the order of units of
+/// kStorage, and where that is not the natural one, 0 fills their last unit. kFetch: w comes from memory.
+template <Storage kStorage, std::size_t kRows, std::size_t kColumns, bool kAdd, bool kFetch = false>
 HWY_INLINE void DotTile(const float* const* x, const Element<kStorage>* const* w, int64_t depth, float* out) {
   static_assert(kRows * kColumns % 4 == 0);
+  constexpr auto kSize = static_cast<int64_t>(sizeof(Element<kStorage>));
+  constexpr int64_t kAhead = kBytesAhead / kSize;
+  constexpr int64_t kLine = kRows > 2 ? kUnit<kStorage> : std::max(64 / kSize, kUnit<kStorage>);
   const Full d;
   using V = hn::Vec<Full>;
   V sum[kRows * kColumns];
 #pragma GCC unroll 32
   for (std::size_t i = 0; i < kRows * kColumns; ++i) sum[i] = hn::Zero(d);
+  const float* row[kRows];
+#pragma GCC unroll 4
+  for (std::size_t r = 0; r < kRows; ++r) row[r] = x[r];
+  const auto add_unit = [&](int64_t k) HWY_ATTR {
+#pragma GCC unroll 2
+    for (int64_t v = 0; v < kUnitVectors<kStorage>; ++v) {
+      // Keeps the compiler from making both vectors of a unit at once, for which many rows have no registers left.
+      if constexpr (kRows > 2) std::atomic_signal_fence(std::memory_order_acq_rel);
+      V right[kColumns];
+#pragma GCC unroll 16
+      for (std::size_t c = 0; c < kColumns; ++c) right[c] = LoadUnitVector<kStorage>(w[c] + k, v);
+#pragma GCC unroll 4
+      for (std::size_t r = 0; r < kRows; ++r) {
+        const V left = hn::LoadU(d, row[r] + k + v * kLanes);
+#pragma GCC unroll 16
+        for (std::size_t c = 0; c < kColumns; ++c) sum[c * kRows + r] = hn::MulAdd(left, right[c], sum[c * kRows + r]);
+      }
+    }
+  };
   int64_t k = 0;
 #pragma GCC unroll 2
-  for (; k + kLanes <= depth; k += kLanes) {
-    V right[kColumns];
+  for (; k + kLine <= depth; k += kLine) {
+    if constexpr (kFetch) {
 #pragma GCC unroll 16
-    for (std::size_t c = 0; c < kColumns; ++c) right[c] = LoadStored<kStorage>(d, w[c] + k);
-#pragma GCC unroll 4
-    for (std::size_t r = 0; r < kRows; ++r) {
-      const V left = hn::LoadU(d, x[r] + k);
-#pragma GCC unroll 16
-      for (std::size_t c = 0; c < kColumns; ++c) sum[c * kRows + r] = hn::MulAdd(left, right[c], sum[c * kRows + r]);
+      for (std::size_t c = 0; c < kColumns; ++c) hwy::Prefetch(w[c] + k + kAhead);
     }
+#pragma GCC unroll 4
+    for (int64_t unit = 0; unit < kLine; unit += kUnit<kStorage>) add_unit(k + unit);
+  }
+  if constexpr (kLine > kUnit<kStorage>) {
+    for (; k + kUnit<kStorage> <= depth; k += kUnit<kStorage>) add_unit(k);
   }
   if (k < depth) {
-    V left[kRows];
+    for (int64_t v = 0; v < kUnitVectors<kStorage>; ++v) {
+      V left[kRows];
 #pragma GCC unroll 4
-    for (std::size_t r = 0; r < kRows; ++r) left[r] = LoadStoredPart<Storage::f32>(x[r] + k, depth - k);
+      for (std::size_t r = 0; r < kRows; ++r) {
+        left[r] = kUnitVectors<kStorage> == 1 ? LoadUnitVectorPart<Storage::f32>(row[r] + k, depth - k, 0)
+                                              : hn::LoadU(d, row[r] + k + v * kLanes);
+      }
 #pragma GCC unroll 16
-    for (std::size_t c = 0; c < kColumns; ++c) {
-      const V right = LoadStoredPart<kStorage>(w[c] + k, depth - k);
+      for (std::size_t c = 0; c < kColumns; ++c) {
+        const V right = LoadUnitVectorPart<kStorage>(w[c] + k, depth - k, v);
 #pragma GCC unroll 4
-      for (std::size_t r = 0; r < kRows; ++r) sum[c * kRows + r] = hn::MulAdd(left[r], right, sum[c * kRows + r]);
+        for (std::size_t r = 0; r < kRows; ++r) sum[c * kRows + r] = hn::MulAdd(left[r], right, sum[c * kRows + r]);
+      }
     }
   }
 #pragma GCC unroll 16

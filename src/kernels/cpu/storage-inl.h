@@ -68,12 +68,69 @@ HWY_INLINE hn::Vec<D> LoadStored(D d, const Element<kStorage>* HWY_RESTRICT from
   }
 }
 
-/// The first `count` < kLanes elements, 0 behind them; nothing else is read, for a weight may end where the file does.
+/// The depth of a product is walked in units of this many vectors. Two bf16 lie in one lane of 32 bits: the even
+/// element is its lower half, the odd one its upper half, so that a shift and a mask make two vectors of fp32 of one
+/// load, in half the instructions that widening them in their order takes. A unit of bf16 is thus a vector of its even
+/// and one of its odd elements; what is multiplied with it is brought into the same order.
 template <Storage kStorage>
-HWY_INLINE hn::Vec<Full> LoadStoredPart(const Element<kStorage>* from, int64_t count) {
-  HWY_ALIGN Element<kStorage> part[static_cast<std::size_t>(kLanes)] = {};
+constexpr int64_t kUnitVectors = kStorage == Storage::bf16 ? 2 : 1;
+template <Storage kStorage>
+constexpr int64_t kUnit = kUnitVectors<kStorage>* kLanes;
+
+/// Vector v of the unit at `from`, whose elements are in their natural order, in the order of a unit of kLike.
+template <Storage kStorage, Storage kLike = kStorage>
+HWY_INLINE hn::Vec<Full> LoadUnitVector(const Element<kStorage>* HWY_RESTRICT from, int64_t v) {
+  const Full d;
+#if HWY_TARGET == HWY_SCALAR
+  return LoadStored<kStorage>(d, from + v);
+#else
+  if constexpr (kUnitVectors<kLike> == 1) {
+    return LoadStored<kStorage>(d, from);
+  } else if constexpr (kStorage == Storage::bf16) {
+    const hn::RebindToUnsigned<Full> du;
+    const auto pairs = hn::BitCast(du, hn::LoadU(hn::Repartition<uint16_t, Full>(), from));
+    return hn::BitCast(d, v == 0 ? hn::ShiftLeft<16>(pairs) : hn::And(pairs, hn::Set(du, 0xFFFF0000U)));
+  } else {
+    static_assert(kStorage == Storage::f32 && kLike == Storage::bf16);
+    const auto low = hn::LoadU(d, from), high = hn::LoadU(d, from + kLanes);
+    return v == 0 ? hn::ConcatEven(d, high, low) : hn::ConcatOdd(d, high, low);
+  }
+#endif
+}
+
+/// The same for the first `count` elements of a unit, less than all, and 0 for the others; nothing else is read, for a
+/// weight may end where the file does.
+template <Storage kStorage, Storage kLike = kStorage>
+HWY_INLINE hn::Vec<Full> LoadUnitVectorPart(const Element<kStorage>* from, int64_t count, int64_t v) {
+  HWY_ALIGN Element<kStorage> part[static_cast<std::size_t>(kUnit<kLike>)] = {};
   std::memcpy(part, from, static_cast<std::size_t>(count) * sizeof(Element<kStorage>));
-  return LoadStored<kStorage>(Full(), part);
+  return LoadUnitVector<kStorage, kLike>(part, v);
+}
+
+/// A row as fp32 in the order of units of kLike, with 0 behind its end to fill the last unit. Vectors of `out` are
+/// `step` floats apart.
+template <Storage kStorage, Storage kLike = kStorage>
+HWY_INLINE void ReadUnits(const Element<kStorage>* HWY_RESTRICT row, int64_t size, float* HWY_RESTRICT out,
+                          int64_t step = kLanes) {
+  const Full d;
+  int64_t k = 0;
+  for (; k + kUnit<kLike> <= size; k += kUnit<kLike>) {
+#pragma GCC unroll 2
+    for (int64_t v = 0; v < kUnitVectors<kLike>; ++v, out += step) {
+      hn::StoreU(LoadUnitVector<kStorage, kLike>(row + k, v), d, out);
+    }
+  }
+  if (k == size) return;
+  for (int64_t v = 0; v < kUnitVectors<kLike>; ++v, out += step) {
+    hn::StoreU(LoadUnitVectorPart<kStorage, kLike>(row + k, size - k, v), d, out);
+  }
+}
+
+/// Where element i of a row is after ReadUnits.
+template <Storage kLike>
+HWY_INLINE int64_t PlaceInUnits(int64_t i) {
+  const int64_t within = i % kUnit<kLike>;
+  return i - within + within / kUnitVectors<kLike> + within % kUnitVectors<kLike> * kLanes;
 }
 
 /// Bits of the nearest halves, in the lower 16 of each lane.

@@ -20,6 +20,7 @@ HWY_BEFORE_NAMESPACE();
 namespace incontext::kernels::HWY_NAMESPACE {
 
 constexpr int64_t kWeightDepthBlock = 512;  // part of the contract: the order of a sum
+static_assert(kWeightDepthBlock % kUnit<Storage::bf16> == 0);
 
 HWY_INLINE int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 HWY_INLINE int64_t RoundUpTo(int64_t a, int64_t b) { return CeilDivide(a, b) * b; }
@@ -37,7 +38,7 @@ HWY_INLINE float FinishOutput(const WeightMatrix& w, int64_t i, int64_t j, float
 }
 
 /// A few rows, repeated to make kRows, with all columns of a range. The range is cut into kColumns stripes that are
-/// walked side by side, each one an unbroken stream from memory.
+/// walked side by side, each one an unbroken stream from memory. Rows of p.x are in the order of units of kStorage.
 template <Storage kStorage, std::size_t kRows, std::size_t kColumns>
 void MultiplyStrip(const WeightProduct& p, const WeightMatrix& w, const WeightOutputs& outputs) {
   const auto* weight = static_cast<const Element<kStorage>*>(w.weight);
@@ -53,11 +54,11 @@ void MultiplyStrip(const WeightProduct& p, const WeightMatrix& w, const WeightOu
       column[c] = weight + (outputs.column + place) * w.stride;
     }
     float sums[kRows * kColumns] = {};
-    DotTile<kStorage, kRows, kColumns, false>(x, column, std::min(p.depth, kWeightDepthBlock), sums);
+    DotTile<kStorage, kRows, kColumns, false, true>(x, column, std::min(p.depth, kWeightDepthBlock), sums);
     for (int64_t k = kWeightDepthBlock; k < p.depth; k += kWeightDepthBlock) {
       for (const float*& row : x) row += kWeightDepthBlock;
       for (const Element<kStorage>*& row : column) row += kWeightDepthBlock;
-      DotTile<kStorage, kRows, kColumns, true>(x, column, std::min(p.depth - k, kWeightDepthBlock), sums);
+      DotTile<kStorage, kRows, kColumns, true, true>(x, column, std::min(p.depth - k, kWeightDepthBlock), sums);
     }
     for (std::size_t c = 0; c < kColumns; ++c) {
       const int64_t place = static_cast<int64_t>(c) * stripe + j;
@@ -77,12 +78,13 @@ void MultiplyFew(const WeightProduct& p, const WeightMatrix& w, const WeightOutp
   if (outputs.rows == 2) return MultiplyStrip<kStorage, 2, 4>(p, w, outputs);
   // Few columns at a time, so that all strips of rows find them in the first-level cache.
   constexpr int64_t kRows = kDotRows;
-  const int64_t at_once = outputs.rows <= kRows ? outputs.columns : static_cast<int64_t>(kDotColumns);
+  constexpr std::size_t kColumns = kStoredDotColumns<kStorage>;
+  const int64_t at_once = outputs.rows <= kRows ? outputs.columns : static_cast<int64_t>(kColumns);
   for (int64_t j = 0; j < outputs.columns; j += at_once) {
     for (int64_t i = 0; i < outputs.rows; i += kRows) {
-      MultiplyStrip<kStorage, kDotRows, kDotColumns>(p, w,
-                                                     {outputs.row + i, std::min(kRows, outputs.rows - i),
-                                                      outputs.column + j, std::min(at_once, outputs.columns - j)});
+      MultiplyStrip<kStorage, kDotRows, kColumns>(p, w,
+                                                  {outputs.row + i, std::min(kRows, outputs.rows - i),
+                                                   outputs.column + j, std::min(at_once, outputs.columns - j)});
     }
   }
 }

@@ -24,23 +24,20 @@ constexpr int64_t kManyRowBlock = 128;     // of X, packed: 256 KiB of the secon
 constexpr int64_t kManyColumnRange = 240;  // of W, for which X is packed once
 constexpr int64_t kPanelTiles = 2;         // tiles of W packed at once: 12 KiB of the first-level cache
 
-/// Packs `count` vectors that start `stride` apart, for each kLanes of the depth one vector of each:
-/// out[(k / kLanes * kCount + i) * kLanes + k % kLanes] = in[i * stride + k]; what is missing is 0.
-template <Storage kStorage, std::size_t kCount>
+/// Packs `count` rows that start `stride` apart, in the order of units of kLike: vector v of row i at
+/// out[(v * kCount + i) * kLanes]; what is missing is 0.
+template <Storage kStorage, Storage kLike, std::size_t kCount>
 HWY_INLINE void PackForDots(const Element<kStorage>* in, int64_t stride, int64_t count, int64_t depth,
                             float* HWY_RESTRICT out) {
   const Full d;
   constexpr int64_t kStep = static_cast<int64_t>(kCount) * kLanes;
   for (int64_t i = 0; i < static_cast<int64_t>(kCount); ++i, out += kLanes) {
-    float* to = out;
-    if (i >= count) {
-      for (int64_t k = 0; k < depth; k += kLanes, to += kStep) hn::Store(hn::Zero(d), d, to);
-      continue;
+    if (i < count) {
+      ReadUnits<kStorage, kLike>(in + i * stride, depth, out, kStep);
+    } else {
+      const int64_t vectors = CeilDivide(depth, kUnit<kLike>) * kUnitVectors<kLike>;
+      for (int64_t v = 0; v < vectors; ++v) hn::Store(hn::Zero(d), d, out + v * kStep);
     }
-    const Element<kStorage>* from = in + i * stride;
-    int64_t k = 0;
-    for (; k + kLanes <= depth; k += kLanes, to += kStep) hn::Store(LoadStored<kStorage>(d, from + k), d, to);
-    if (k < depth) hn::Store(LoadStoredPart<kStorage>(from + k, depth - k), d, to);
   }
 }
 
@@ -95,7 +92,7 @@ template <Storage kStorage, bool kAdd>
 void MultiplyDepthBlock(const WeightMatrix& w, const WeightOutputs& outputs, int64_t k, int64_t depth, const float* x,
                         float* sums) {
   constexpr int64_t kRows = kDotRows, kColumns = kDotColumns;
-  const int64_t vectors = CeilDivide(depth, kLanes);
+  const int64_t vectors = CeilDivide(depth, kUnit<kStorage>) * kUnitVectors<kStorage>;
   const int64_t strips = CeilDivide(outputs.rows, kRows);
   const int64_t sums_stride = RoundUpTo(outputs.columns, kColumns) * kRows;
   float* panel = scratch(Scratch::right, kPanelTiles * kColumns * vectors * kLanes);
@@ -104,9 +101,9 @@ void MultiplyDepthBlock(const WeightMatrix& w, const WeightOutputs& outputs, int
     const int64_t tiles = std::min(kPanelTiles, CeilDivide(outputs.columns - j, kColumns));
     for (int64_t t = 0; t < tiles; ++t) {
       const int64_t first = j + t * kColumns;
-      PackForDots<kStorage, kDotColumns>(weight + (outputs.column + first) * w.stride, w.stride,
-                                         std::min(kColumns, outputs.columns - first), depth,
-                                         panel + t * kColumns * vectors * kLanes);
+      PackForDots<kStorage, kStorage, kDotColumns>(weight + (outputs.column + first) * w.stride, w.stride,
+                                                   std::min(kColumns, outputs.columns - first), depth,
+                                                   panel + t * kColumns * vectors * kLanes);
     }
     for (int64_t s = 0; s < strips; ++s) {
       for (int64_t t = 0; t < tiles; ++t) {
@@ -122,15 +119,16 @@ void MultiplyMany(const WeightProduct& p, const WeightMatrix& w, const WeightOut
   constexpr int64_t kRows = kDotRows;
   const int64_t strips = CeilDivide(outputs.rows, kRows);
   const int64_t sums_stride = RoundUpTo(outputs.columns, static_cast<int64_t>(kDotColumns)) * kRows;
-  float* x = scratch(Scratch::left, strips * kRows * RoundUpTo(kWeightDepthBlock, kLanes));
+  float* x = scratch(Scratch::left, strips * kRows * kWeightDepthBlock);
   float* sums = scratch(Scratch::scores, strips * sums_stride);
   if (p.depth == 0) std::fill_n(sums, strips * sums_stride, 0.0F);
   for (int64_t k = 0; k < p.depth; k += kWeightDepthBlock) {
     const int64_t depth = std::min(kWeightDepthBlock, p.depth - k);
-    const int64_t strip_size = kRows * RoundUpTo(depth, kLanes);
+    const int64_t strip_size = kRows * RoundUpTo(depth, kUnit<kStorage>);
     for (int64_t s = 0; s < strips; ++s) {
-      PackForDots<Storage::f32, kDotRows>(p.x + (outputs.row + s * kRows) * p.x_stride + k, p.x_stride,
-                                          std::min(kRows, outputs.rows - s * kRows), depth, x + s * strip_size);
+      PackForDots<Storage::f32, kStorage, kDotRows>(p.x + (outputs.row + s * kRows) * p.x_stride + k, p.x_stride,
+                                                    std::min(kRows, outputs.rows - s * kRows), depth,
+                                                    x + s * strip_size);
     }
     if (k == 0) {
       MultiplyDepthBlock<kStorage, false>(w, outputs, k, depth, x, sums);

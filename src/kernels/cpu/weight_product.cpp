@@ -52,7 +52,19 @@ inline WeightCut cut_product(const WeightProduct& p, int threads) {
   return cut;
 }
 
-void RunPiece(const WeightProduct& p, const WeightCut& cut, int64_t piece) {
+/// The product with its rows in the order that bf16 weights are read in.
+inline WeightProduct order_for_bf16(const WeightProduct& p) {
+  WeightProduct ordered = p;
+  ordered.x_stride = RoundUpTo(p.depth, kUnit<Storage::bf16>);
+  float* x = scratch(Scratch::shared, p.rows * ordered.x_stride);
+  ordered.x = x;
+  for (int64_t i = 0; i < p.rows; ++i, x += ordered.x_stride) {
+    ReadUnits<Storage::f32, Storage::bf16>(p.x + i * p.x_stride, p.depth, x);
+  }
+  return ordered;
+}
+
+void RunPiece(const WeightProduct& p, const WeightProduct& ordered, const WeightCut& cut, int64_t piece) {
   const auto at =
       static_cast<std::size_t>(std::upper_bound(cut.ends.begin(), cut.ends.end(), piece) - cut.ends.begin());
   const WeightMatrix& w = p.matrices[at];
@@ -66,14 +78,18 @@ void RunPiece(const WeightProduct& p, const WeightCut& cut, int64_t piece) {
     if (p.rows >= kManyRows) {
       MultiplyMany<kind>(p, w, outputs);
     } else {
-      MultiplyFew<kind>(p, w, outputs);
+      MultiplyFew<kind>(kind == Storage::bf16 ? ordered : p, w, outputs);
     }
   });
 }
 
 void WeightProductTarget(const WeightProduct& p, base::ThreadPool& pool) {
   const WeightCut cut = cut_product(p, pool.size());
-  pool.run(cut.ends.back(), [&](int64_t piece, int) { RunPiece(p, cut, piece); });
+  const bool few_with_bf16 =
+      p.rows < kManyRows && std::any_of(p.matrices.begin(), p.matrices.end(),
+                                        [](const WeightMatrix& w) { return w.storage == Storage::bf16; });
+  const WeightProduct ordered = few_with_bf16 ? order_for_bf16(p) : p;
+  pool.run(cut.ends.back(), [&](int64_t piece, int) { RunPiece(p, ordered, cut, piece); });
 }
 
 }  // namespace incontext::kernels::HWY_NAMESPACE
