@@ -14,7 +14,7 @@ struct DecodeSpeed {
   double read_bandwidth = 0;     // bytes per second that the threads read from memory between these tokens
 };
 
-/// Times `tokens` single steps of one sequence at a depth, in turn with read_bandwidth(). The cache below is filled
+/// Times `tokens` single steps of one sequence at a depth, in turn with readings of memory. The cache below is filled
 /// with random rows: their values do not change the time.
 DecodeSpeed measure_decode(const models::LanguageModel& model, const cache::CachePolicy& policy, int64_t depth,
                            int64_t tokens);

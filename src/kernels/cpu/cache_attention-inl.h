@@ -51,7 +51,7 @@ HWY_INLINE void ScoreTile(const float* const* q, const SplitRows<kStorage>& keys
     columns[c] = keys.first + (first + static_cast<int64_t>(std::min(c, count - 1)) * apart) * keys.stride;
   }
   float sums[kRows * kColumns];
-  DotTile<kStorage, kRows, kColumns, false, true>(q, columns, head_dim, sums);
+  DotTile<kStorage, kRows, kColumns, false>(q, columns, head_dim, sums);
   float* to = scores + first * static_cast<int64_t>(kRows);
 #pragma GCC unroll 8
   for (std::size_t c = 0; c < kColumns; ++c, to += apart * static_cast<int64_t>(kRows)) {

@@ -72,8 +72,8 @@ HWY_INLINE void SumFour(const V* v, float* out) {
 constexpr int64_t kBytesAhead = 4096;
 
 /// The sums over the depth of a tile: out[c * kRows + r] (+)= x[r]·w[c]. Rows of x are in the order of units of
-/// kStorage, and where that is not the natural one, 0 fills their last unit. kFetch: w comes from memory.
-template <Storage kStorage, std::size_t kRows, std::size_t kColumns, bool kAdd, bool kFetch = false>
+/// kStorage, and where that is not the natural one, 0 fills their last unit. w is fetched ahead.
+template <Storage kStorage, std::size_t kRows, std::size_t kColumns, bool kAdd>
 HWY_INLINE void DotTile(const float* const* x, const Element<kStorage>* const* w, int64_t depth, float* out) {
   static_assert(kRows * kColumns % 4 == 0);
   constexpr auto kSize = static_cast<int64_t>(sizeof(Element<kStorage>));
@@ -106,10 +106,8 @@ HWY_INLINE void DotTile(const float* const* x, const Element<kStorage>* const* w
   int64_t k = 0;
 #pragma GCC unroll 2
   for (; k + kLine <= depth; k += kLine) {
-    if constexpr (kFetch) {
 #pragma GCC unroll 16
-      for (std::size_t c = 0; c < kColumns; ++c) hwy::Prefetch(w[c] + k + kAhead);
-    }
+    for (std::size_t c = 0; c < kColumns; ++c) hwy::Prefetch(w[c] + k + kAhead);
 #pragma GCC unroll 4
     for (int64_t unit = 0; unit < kLine; unit += kUnit<kStorage>) add_unit(k + unit);
   }

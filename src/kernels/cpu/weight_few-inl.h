@@ -54,11 +54,11 @@ void MultiplyStrip(const WeightProduct& p, const WeightMatrix& w, const WeightOu
       column[c] = weight + (outputs.column + place) * w.stride;
     }
     float sums[kRows * kColumns] = {};
-    DotTile<kStorage, kRows, kColumns, false, true>(x, column, std::min(p.depth, kWeightDepthBlock), sums);
+    DotTile<kStorage, kRows, kColumns, false>(x, column, std::min(p.depth, kWeightDepthBlock), sums);
     for (int64_t k = kWeightDepthBlock; k < p.depth; k += kWeightDepthBlock) {
       for (const float*& row : x) row += kWeightDepthBlock;
       for (const Element<kStorage>*& row : column) row += kWeightDepthBlock;
-      DotTile<kStorage, kRows, kColumns, true, true>(x, column, std::min(p.depth - k, kWeightDepthBlock), sums);
+      DotTile<kStorage, kRows, kColumns, true>(x, column, std::min(p.depth - k, kWeightDepthBlock), sums);
     }
     for (std::size_t c = 0; c < kColumns; ++c) {
       const int64_t place = static_cast<int64_t>(c) * stripe + j;
