@@ -59,26 +59,40 @@ HWY_INLINE void ScoreTile(const float* const* q, const SplitRows<kStorage>& keys
   }
 }
 
-/// scores[j * kRows + r] = q[r]·keys[j] for the positions of `range`. The range is cut into stripes that are walked
-/// side by side, as several streams from memory; meanwhile the values of the same positions are fetched.
+/// scores[j * kRows + r] = q[r]·keys[j] for the positions of `range`; meanwhile the values of the same positions are
+/// fetched. One row, for which memory is the limit, walks stripes of the range side by side, as several streams; more
+/// rows walk neighbours, so that what is fetched ahead of a tile is always needed.
 template <Storage kStorage, std::size_t kRows>
 void ScoreSplit(const float* const* q, const SplitRows<kStorage>& keys, const SplitRows<kStorage>& values,
                 int64_t head_dim, Seen range, bool fetch, float* scores) {
   constexpr std::size_t kColumns = kRows == 1 ? kDotStreams : kStoredDotColumns<kStorage>;
-  constexpr int64_t kStripes = kColumns;
+  constexpr int64_t kKeys = kColumns;
   constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(Element<kStorage>));
-  const int64_t stripe = (range.last - range.first) / kStripes;
   const Element<kStorage>* ahead = values.first + range.first * values.stride;
-  for (int64_t j = range.first; j < range.first + stripe; ++j) {
-    if (fetch) {
-      for (const auto* row = ahead; row < ahead + kStripes * values.stride; row += kLine) hwy::Prefetch(row);
-      ahead += kStripes * values.stride;
+  const auto fetch_values = [&]() HWY_ATTR {
+    if (!fetch) return;
+    for (const auto* row = ahead; row < ahead + kKeys * values.stride; row += kLine) hwy::Prefetch(row);
+    ahead += kKeys * values.stride;
+  };
+  int64_t j = range.first;
+  if constexpr (kRows == 1) {
+    const int64_t stripe = (range.last - range.first) / kKeys;
+    for (; j < range.first + stripe; ++j) {
+      fetch_values();
+      ScoreTile<kStorage, kRows, kColumns>(q, keys, head_dim, j, stripe, kColumns, scores);
     }
-    ScoreTile<kStorage, kRows, kColumns>(q, keys, head_dim, j, stripe, kColumns, scores);
+    j = range.first + stripe * kKeys;
+  } else {
+    for (; j + kKeys <= range.last; j += kKeys) {
+      fetch_values();
+      const Element<kStorage>* columns[kColumns];
+#pragma GCC unroll 8
+      for (int64_t c = 0; c < kKeys; ++c) columns[c] = keys.first + (j + c) * keys.stride;
+      DotTile<kStorage, kRows, kColumns, false>(q, columns, head_dim, scores + j * static_cast<int64_t>(kRows));
+    }
   }
-  const int64_t rest = range.first + stripe * kStripes;
-  if (rest == range.last) return;
-  ScoreTile<kStorage, kRows, kColumns>(q, keys, head_dim, rest, 1, static_cast<std::size_t>(range.last - rest), scores);
+  if (j == range.last) return;
+  ScoreTile<kStorage, kRows, kColumns>(q, keys, head_dim, j, 1, static_cast<std::size_t>(range.last - j), scores);
 }
 
 #if HWY_TARGET == HWY_SCALAR

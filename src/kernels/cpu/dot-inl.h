@@ -67,6 +67,17 @@ HWY_INLINE void SumFour(const V* v, float* out) {
 #endif
 }
 
+/// Keeps a loaded factor in a register. A compiler takes it from memory again for each multiply-add otherwise, and two
+/// loads for each are more than a processor with loads of 128 bits can do.
+template <class V>
+HWY_INLINE void KeepInRegister([[maybe_unused]] V& v) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+  asm volatile("" : "+v"(v.raw));
+#elif HWY_ARCH_X86 && HWY_TARGET <= HWY_SSE4
+  asm volatile("" : "+x"(v.raw));
+#endif
+}
+
 /// How far ahead of their use streams from memory are fetched: the processor's own prefetcher is cautious with several
 /// streams, each of which ends soon.
 constexpr int64_t kBytesAhead = 4096;
@@ -97,7 +108,8 @@ HWY_INLINE void DotTile(const float* const* x, const Element<kStorage>* const* w
       for (std::size_t c = 0; c < kColumns; ++c) right[c] = LoadUnitVector<kStorage>(w[c] + k, v);
 #pragma GCC unroll 4
       for (std::size_t r = 0; r < kRows; ++r) {
-        const V left = hn::LoadU(d, row[r] + k + v * kLanes);
+        V left = hn::LoadU(d, row[r] + k + v * kLanes);
+        if constexpr (kRows > 2) KeepInRegister(left);
 #pragma GCC unroll 16
         for (std::size_t c = 0; c < kColumns; ++c) sum[c * kRows + r] = hn::MulAdd(left, right[c], sum[c * kRows + r]);
       }
