@@ -26,8 +26,25 @@ int64_t usable() { return (hwy::SupportedTargets() & HWY_TARGETS) | HWY_STATIC_T
 
 int64_t best_of(int64_t targets) { return targets & -targets; }
 
+/// False where the system does not keep the registers of AVX across a change of tasks, so that its instructions are
+/// illegal although the processor has them (a kernel that distrusts the processor's XSAVE, as some emulators' do).
+bool system_keeps_avx() {
+#if HWY_ARCH_X86
+  return __builtin_cpu_supports("avx");
+#else
+  return true;
+#endif
+}
+
 /// Limits dispatch to some sets; 0 stands for all.
 void limit(int64_t targets) {
+#if HWY_ARCH_X86
+  if (targets == 0 && !system_keeps_avx()) {
+    hwy::SetSupportedTargetsForTest(0);
+    constexpr int64_t kAvx2AndBetter = HWY_AVX2 | (HWY_AVX2 - 1);
+    targets = hwy::SupportedTargets() & ~kAvx2AndBetter;
+  }
+#endif
   hwy::SetSupportedTargetsForTest(targets);
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());
 }
@@ -48,6 +65,7 @@ void force(const std::string& name) {
 
 void apply_environment() {
   static const bool applied = [] {
+    if (!system_keeps_avx()) limit(0);
     if (const char* name = std::getenv("INCONTEXT_ISA")) force(name);
     return true;
   }();
