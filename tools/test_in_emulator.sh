@@ -33,6 +33,7 @@ for name in ${tests[*]}; do
   /tests/\$name --gtest_brief=1 --gtest_filter=-*/emu128*:*/scalar*:*/sse*:*/ssse*:*/avx2*
   echo "=== \$name: status \$?"
 done
+/bin/busybox sleep 5  # until the serial line has sent all
 /bin/busybox poweroff -f
 INIT
 chmod +x "$root/init"
