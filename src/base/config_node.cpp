@@ -71,6 +71,7 @@ ConfigNode load_with_ancestors(const fs::path& path, std::vector<fs::path>& ance
   const fs::path canonical = fs::weakly_canonical(path, unreadable);
   if (std::find(ancestors.begin(), ancestors.end(), canonical) != ancestors.end()) {
     std::vector<std::string> chain;
+    chain.reserve(ancestors.size() + 1);
     for (const fs::path& ancestor : ancestors) chain.push_back(ancestor.filename().string());
     chain.push_back(canonical.filename().string());
     fail("{}: the configuration inherits itself: {}", path.string(), fmt::join(chain, " -> "));

@@ -77,6 +77,7 @@ void exchange(Pipe& in, Pipe& out, Pipe& errors, std::string_view input, Process
 ProcessResult run_process(const std::vector<std::string>& arguments, std::string_view input) {
   INCONTEXT_ASSERT(!arguments.empty());
   std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
   Pipe in;
