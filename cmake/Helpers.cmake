@@ -52,6 +52,11 @@ endfunction()
 
 # incontext_tests(<folder> LINKS … SOURCES a_test.cpp …)
 # makes one binary and one ctest entry per file, named <folder>.<file without _test>.
+set(INCONTEXT_TEST_SECONDS 600)
+if(INCONTEXT_SANITIZE MATCHES thread)
+  set(INCONTEXT_TEST_SECONDS 3000)  # up to a hundred times slower
+endif()
+
 function(incontext_tests folder)
   cmake_parse_arguments(ARG "PCH_TORCH" "" "SOURCES;LINKS" ${ARGN})
   foreach(source ${ARG_SOURCES})
@@ -68,6 +73,6 @@ function(incontext_tests folder)
       target_precompile_headers(${target} REUSE_FROM incontext_torch_test_pch)
     endif()
     add_test(NAME ${folder}.${stem} COMMAND ${target})
-    set_tests_properties(${folder}.${stem} PROPERTIES TIMEOUT 600)
+    set_tests_properties(${folder}.${stem} PROPERTIES TIMEOUT ${INCONTEXT_TEST_SECONDS})
   endforeach()
 endfunction()

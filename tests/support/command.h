@@ -10,9 +10,15 @@
 
 namespace incontext::testing {
 
+#ifdef INCONTEXT_SANITIZED
+inline constexpr std::chrono::minutes kCommandTimeout{10};
+#else
+inline constexpr std::chrono::minutes kCommandTimeout{1};
+#endif
+
 struct CommandOptions {
-  std::chrono::milliseconds timeout{60'000};  // after it the command and its children are killed
-  std::filesystem::path directory = {};       // where it runs; empty: here
+  std::chrono::milliseconds timeout = kCommandTimeout;  // after it the command and its children are killed
+  std::filesystem::path directory = {};                 // where it runs; empty: here
   std::map<std::string, std::optional<std::string>> environment = {};  // changes; nullopt takes the variable away
 
   /// Sends `signal` once, as soon as this says so. Asked whenever output has come and every few milliseconds, with
