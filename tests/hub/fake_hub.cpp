@@ -132,17 +132,14 @@ struct FakeHub::Servers {
     }
     if (!hub_.ranges) const_cast<httplib::Request&>(asked).ranges.clear();
     auto sent = std::make_shared<size_t>(0);
-    // The delay is copied: after a client has gone the provider may still run, and the test may change the field.
-    const std::chrono::milliseconds delay(hub_.storage_delay_ms);
-    answer.set_content_provider(
-        bytes.size(), "application/octet-stream",
-        [bytes, most, drop, sent, delay](size_t offset, size_t length, httplib::DataSink& sink) {
-          if (drop && *sent >= most) return false;
-          std::this_thread::sleep_for(delay);
-          const size_t count = std::min({length, most - *sent, size_t{16384}});
-          *sent += count;
-          return sink.write(bytes.data() + offset, count);
-        });
+    answer.set_content_provider(bytes.size(), "application/octet-stream",
+                                [this, bytes, most, drop, sent](size_t offset, size_t length, httplib::DataSink& sink) {
+                                  if (drop && *sent >= most) return false;
+                                  std::this_thread::sleep_for(std::chrono::milliseconds(hub_.storage_delay_ms));
+                                  const size_t count = std::min({length, most - *sent, size_t{16384}});
+                                  *sent += count;
+                                  return sink.write(bytes.data() + offset, count);
+                                });
   }
 
   static std::string git_digest(const std::string& content) {

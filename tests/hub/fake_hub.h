@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -52,17 +53,17 @@ class FakeHub {
   std::string commit = std::string(40, 'a');
   std::map<std::string, std::string> revisions;  // names of the commit, beside main
   std::map<std::string, FakeFile> files;
-  std::string token;            // asked for, if not ""
-  int refuse_status = 0;        // answers everything with this
-  std::string refuse_code;      // and this X-Error-Code
-  std::string refuse_message;   // and this X-Error-Message
-  std::vector<size_t> drops;    // the next GETs of a large file end after so many bytes
-  std::string retry_after;      // the Retry-After of those answers, if not ""
-  int overloads = 0;            // the next requests to the first server are answered 503
-  bool ranges = true;           // whether the storage knows ranges
-  int storage_delay_ms = 0;     // before each piece of a large file
-  std::string listing;          // in place of the true one, if not ""
-  std::string answered_commit;  // X-Repo-Commit, if not the true one
+  std::string token;                      // asked for, if not ""
+  int refuse_status = 0;                  // answers everything with this
+  std::string refuse_code;                // and this X-Error-Code
+  std::string refuse_message;             // and this X-Error-Message
+  std::vector<size_t> drops;              // the next GETs of a large file end after so many bytes
+  std::string retry_after;                // the Retry-After of those answers, if not ""
+  int overloads = 0;                      // the next requests to the first server are answered 503
+  bool ranges = true;                     // whether the storage knows ranges
+  std::string listing;                    // in place of the true one, if not ""
+  std::string answered_commit;            // X-Repo-Commit, if not the true one
+  std::atomic<int> storage_delay_ms = 0;  // before each piece of a large file; may change while requests run
 
  private:
   struct Servers;
