@@ -50,13 +50,13 @@ function(incontext_library name)
   endif()
 endfunction()
 
-# incontext_tests(<folder> LINKS … SOURCES a_test.cpp …)
-# makes one binary and one ctest entry per file, named <folder>.<file without _test>.
 set(INCONTEXT_TEST_SECONDS 600)
 if(INCONTEXT_SANITIZE MATCHES thread)
   set(INCONTEXT_TEST_SECONDS 3000)  # up to a hundred times slower
 endif()
 
+# incontext_tests(<folder> LINKS … SOURCES a_test.cpp …)
+# makes one binary and one ctest entry per file, named <folder>.<file without _test>.
 function(incontext_tests folder)
   cmake_parse_arguments(ARG "PCH_TORCH" "" "SOURCES;LINKS" ${ARGN})
   foreach(source ${ARG_SOURCES})

@@ -41,8 +41,8 @@ class Program {
       return result;
     });
     while (port_ == 0 && !over_) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    // A first request alone: the thread sanitizer does not see the guards of the HTTP library's static variables, and
-    // takes their making by one thread and their use by another for a race.
+    // A first request alone: the thread sanitizer reports the HTTP library's first use by two threads at once. It does
+    // not see that library's own locks and guards.
     if (!over_) client().Get("/health");
   }
 
