@@ -19,6 +19,7 @@
 #include "kernels/bandwidth.h"
 #include "kernels/cache_attention.h"
 #include "kernels/instruction_set.h"
+#include "kernels/key_blocks.h"
 #include "kernels/peak.h"
 #include "kernels/softmax.h"
 #include "kernels/top_k.h"
@@ -169,7 +170,7 @@ void bench_attention(Bench& bench, Storage storage, const AttentionShape& shape)
   const std::string name = fmt::format("cache attention {} {}/{} heads of {}, {} x {} at {}", name_of(storage), heads,
                                        kv_heads, head_dim, sequences, count, first);
   if (!bench.wants(name)) return;
-  const int64_t width = heads * head_dim, cached = (first + count) * head_dim;
+  const int64_t width = heads * head_dim, cached = key_blocks(first + count) * kKeyBlock * head_dim;
   // Copies as above.
   const int64_t bytes = 2 * sequences * kv_heads * cached * bytes_per_element(storage);
   const int64_t copies = count > 8 ? 1 : 1 + (int64_t{256} << 20U) / bytes;
@@ -188,7 +189,7 @@ void bench_attention(Bench& bench, Storage storage, const AttentionShape& shape)
   }
   CacheAttention args;
   args.storage = storage, args.heads = heads, args.kv_heads = kv_heads, args.head_dim = head_dim;
-  args.cache_stride = head_dim, args.q_stride = args.out_stride = width;
+  args.value_stride = head_dim, args.q_stride = args.out_stride = width;
   args.scale = 1 / std::sqrt(static_cast<float>(head_dim));
   args.sequences = {all.data(), static_cast<std::size_t>(sequences)};
   cache_attention(args, bench.pool);

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "kernels/cache_store.h"
+#include "kernels/key_blocks.h"
 #include "tensor/device.h"
 #include "tensor/safetensors.h"
 #include "tensor/torch.h"
@@ -34,8 +35,19 @@ int64_t pages_of(int64_t bytes) {
   return static_cast<int64_t>(base::Reservation::round_up_to_pages(static_cast<size_t>(bytes)));
 }
 
+// Room for keys, whose last block is always whole; values have the same.
 int64_t head_bytes(const CacheShape& shape, Storage storage) {
-  return pages_of(shape.capacity * shape.head_dim * kernels::bytes_per_element(storage));
+  return pages_of(kernels::key_blocks(shape.capacity) * kernels::kKeyBlock * shape.head_dim *
+                  kernels::bytes_per_element(storage));
+}
+
+// Where the positions of a block of keys lie in it.
+torch::Tensor key_places(Storage storage) {
+  std::vector<int64_t> places;
+  for (int64_t position = 0; position < kernels::kKeyBlock; ++position) {
+    places.push_back(kernels::key_place(storage, position));
+  }
+  return torch::tensor(places);
 }
 
 }  // namespace
@@ -54,25 +66,43 @@ FullCache::FullCache(const CacheShape& shape, Storage storage)
   }
 }
 
-std::byte* FullCache::head(int64_t layer, Part part, int64_t kv_head) const {
-  return memory_.data() + ((layer * 2 + static_cast<int64_t>(part)) * shape().kv_heads + kv_head) * head_bytes_;
+int64_t FullCache::part_bytes(Part part, int64_t length) const {
+  const int64_t positions = part == Part::keys ? kernels::key_blocks(length) * kernels::kKeyBlock : length;
+  return positions * shape().head_dim * kernels::bytes_per_element(storage_);
+}
+
+FullCache::Part FullCache::part_of(size_t index) const {
+  return index / static_cast<size_t>(shape().kv_heads) % 2 == 0 ? Part::keys : Part::values;
+}
+
+torch::Tensor FullCache::part(int64_t layer, Part part, int64_t length) const {
+  void* first = heads_[static_cast<size_t>((layer * 2 + static_cast<int64_t>(part)) * shape().kv_heads)];
+  const int64_t head_dim = shape().head_dim;
+  const int64_t head_stride = head_bytes_ / kernels::bytes_per_element(storage_);
+  if (part == Part::values) {
+    return torch::from_blob(first, {shape().kv_heads, length, head_dim}, {head_stride, head_dim, 1},
+                            dtype_of(storage_));
+  }
+  return torch::from_blob(first, {shape().kv_heads, kernels::key_blocks(length), head_dim, kernels::kKeyBlock},
+                          {head_stride, head_dim * kernels::kKeyBlock, kernels::kKeyBlock, 1}, dtype_of(storage_));
 }
 
 void FullCache::store(int64_t layer, const Rows& keys, const Rows& values, int64_t first, int64_t count) {
   const int64_t kv_heads = shape().kv_heads;
   void* const* heads = heads_.data() + layer * 2 * kv_heads;
-  const kernels::CacheStoreSequence parts[2] = {
-      {.rows = keys.data, .row_stride = keys.stride, .count = count, .first_position = first, .heads = heads},
-      {.rows = values.data,
-       .row_stride = values.stride,
-       .count = count,
-       .first_position = first,
-       .heads = heads + kv_heads}};
+  const kernels::CacheStoreSequence key_rows{
+      .rows = keys.data, .row_stride = keys.stride, .count = count, .first_position = first, .heads = heads};
+  const kernels::CacheStoreSequence value_rows{.rows = values.data,
+                                               .row_stride = values.stride,
+                                               .count = count,
+                                               .first_position = first,
+                                               .heads = heads + kv_heads};
   kernels::cache_store({.storage = storage_,
                         .kv_heads = kv_heads,
                         .head_dim = shape().head_dim,
-                        .cache_stride = shape().head_dim,
-                        .sequences = parts},
+                        .value_stride = shape().head_dim,
+                        .keys = {&key_rows, 1},
+                        .values = {&value_rows, 1}},
                        tensor::kernel_pool());
 }
 
@@ -82,22 +112,25 @@ void FullCache::attend(int64_t layer, const Rows& queries, int64_t count, const 
   cache::attend(layer, {&alone, 1}, scores);
 }
 
-std::optional<PlainRows> FullCache::plain_rows(int64_t layer) const {
+std::optional<PlainLayer> FullCache::plain_layer(int64_t layer) const {
   const void* const* heads = heads_.data() + layer * 2 * shape().kv_heads;
-  return PlainRows{.storage = storage_, .stride = shape().head_dim, .keys = heads, .values = heads + shape().kv_heads};
+  return PlainLayer{
+      .storage = storage_, .value_stride = shape().head_dim, .keys = heads, .values = heads + shape().kv_heads};
 }
 
 int64_t FullCache::bytes() const {
   int64_t total = 0;
   for (int64_t layer = 0; layer < shape().layers; ++layer) {
-    total += 2 * shape().kv_heads * pages_of(length(layer) * row_bytes());
+    for (const Part part : {Part::keys, Part::values}) {
+      total += shape().kv_heads * pages_of(part_bytes(part, length(layer)));
+    }
   }
   return total;
 }
 
 void FullCache::forget(int64_t length) {
-  const auto kept = static_cast<size_t>(length * row_bytes());
   for (size_t index = 0; index < heads_.size(); ++index) {
+    const auto kept = static_cast<size_t>(part_bytes(part_of(index), length));
     memory_.release(index * static_cast<size_t>(head_bytes_) + kept, static_cast<size_t>(head_bytes_) - kept);
   }
 }
@@ -114,7 +147,7 @@ std::unique_ptr<KvCache> FullCache::copy_prefix(int64_t length, int64_t capacity
   shape.capacity = capacity;
   auto copy = std::make_unique<FullCache>(shape, storage_);
   for (size_t index = 0; index < heads_.size(); ++index) {
-    std::memcpy(copy->heads_[index], heads_[index], static_cast<size_t>(length * row_bytes()));
+    std::memcpy(copy->heads_[index], heads_[index], static_cast<size_t>(part_bytes(part_of(index), length)));
   }
   copy->set_length(length);
   return copy;
@@ -124,11 +157,12 @@ void FullCache::save(const std::filesystem::path& path, const std::string& finge
   tensor::NamedTensors tensors;
   const int64_t held = length(shape().layers - 1);
   for (int64_t layer = 0; layer < shape().layers; ++layer) {
-    for (const Part part : {Part::keys, Part::values}) {
-      tensors[fmt::format("layers.{}.{}", layer, part == Part::keys ? "keys" : "values")] = torch::from_blob(
-          head(layer, part, 0), {shape().kv_heads, held, shape().head_dim},
-          {head_bytes_ / kernels::bytes_per_element(storage_), shape().head_dim, 1}, dtype_of(storage_));
-    }
+    tensors[fmt::format("layers.{}.keys", layer)] = part(layer, Part::keys, held)
+                                                        .index_select(3, key_places(storage_))
+                                                        .transpose(2, 3)
+                                                        .flatten(1, 2)
+                                                        .slice(1, 0, held);
+    tensors[fmt::format("layers.{}.values", layer)] = part(layer, Part::values, held);
   }
   tensor::write_safetensors(path, tensors, {{"policy", policy()}, {"fingerprint", fingerprint}});
 }
@@ -159,11 +193,14 @@ void FullCache::load(const std::filesystem::path& path, const std::string& finge
     }
   }
   truncate(0);
-  for (size_t index = 0; index < heads_.size(); ++index) {
-    const auto kv_heads = static_cast<size_t>(shape().kv_heads);
-    const auto size = static_cast<size_t>(held * row_bytes());
-    const auto* rows = static_cast<const std::byte*>(parts[index / kv_heads].data_ptr());
-    std::memcpy(heads_[index], rows + (index % kv_heads) * size, size);
+  const int64_t padding = kernels::key_blocks(held) * kernels::kKeyBlock - held;
+  for (int64_t layer = 0; layer < shape().layers; ++layer) {
+    const auto at = static_cast<size_t>(layer) * 2;
+    const torch::Tensor blocks = torch::constant_pad_nd(parts[at], {0, 0, 0, padding})
+                                     .unflatten(1, {kernels::key_blocks(held), kernels::kKeyBlock})
+                                     .transpose(2, 3);
+    part(layer, Part::keys, held).index_copy_(3, key_places(storage_), blocks);
+    part(layer, Part::values, held).copy_(parts[at + 1]);
   }
   set_length(held);
 }

@@ -28,10 +28,10 @@ struct Rows {
   int64_t stride = 0;
 };
 
-/// Keys and values of a layer as arrays of rows, one array per KV head.
-struct PlainRows {
+/// Keys and values of a layer as arrays, one per KV head: keys in blocks (kernels/key_blocks.h), values as rows.
+struct PlainLayer {
   kernels::Storage storage = kernels::Storage::bf16;
-  int64_t stride = 0;                   // elements between positions
+  int64_t value_stride = 0;             // elements between positions
   const void* const* keys = nullptr;    // [kv_heads]
   const void* const* values = nullptr;  // [kv_heads]
 };
@@ -63,9 +63,9 @@ class KvCache {
   virtual void attend(int64_t layer, const Rows& queries, int64_t count, const Scores& scores, float* out,
                       int64_t out_stride) const = 0;
 
-  /// Where a layer's keys and values lie, if as plain rows: then attend() of many sequences is one kernel call.
+  /// Where a layer's keys and values lie, if as plain arrays: then attend() of many sequences is one kernel call.
   /// Nothing: this kind computes by itself.
-  virtual std::optional<PlainRows> plain_rows(int64_t layer) const = 0;
+  virtual std::optional<PlainLayer> plain_layer(int64_t layer) const = 0;
 
   /// Bytes really held: every buffer and index, in whole pages where memory comes in pages.
   virtual int64_t bytes() const = 0;
@@ -108,7 +108,7 @@ struct Attending {
   int64_t out_stride = 0;
 };
 
-/// attend() of every sequence; those whose caches are plain rows go together.
+/// attend() of every sequence; those whose caches are plain arrays go together.
 void attend(int64_t layer, std::span<const Attending> sequences, const Scores& scores);
 
 }  // namespace incontext::cache

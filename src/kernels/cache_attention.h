@@ -8,8 +8,8 @@
 
 namespace incontext::kernels {
 
-/// New tokens of one sequence, whose keys and values are in the cache already. The caches of KV head g are arrays of
-/// rows, one per position, that start at keys[g] and values[g].
+/// New tokens of one sequence, whose keys and values are in the cache already. The keys of KV head g begin at keys[g],
+/// in blocks (key_blocks.h), of which the last is there whole; its values begin at values[g], a row for each position.
 struct CacheAttentionSequence {
   const float* q = nullptr;  // [count, heads * head_dim]
   float* out = nullptr;      // [count, heads * head_dim]
@@ -22,11 +22,11 @@ struct CacheAttentionSequence {
 /// Causal attention of new tokens over a cache:
 ///   out[i, h] = sum_j softmax_j(scale * q[i, h]·keys[g][j]) values[g][j],   g = h / (heads / kv_heads),
 /// over the positions j with first <= j <= p and p = first_position + i: first is 0, or p - window + 1 with a window.
-/// Cached rows that no query sees are not read.
+/// Values that no query sees are not read, and keys that none sees count for nothing.
 struct CacheAttention {
   Storage storage = Storage::bf16;
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
-  int64_t cache_stride = 0;              // elements between positions, of keys and of values
+  int64_t value_stride = 0;              // elements between positions
   int64_t q_stride = 0, out_stride = 0;  // between tokens
   int64_t window = 0;                    // positions a query sees, itself included; 0 for all
   float scale = 1;                       // at least 0

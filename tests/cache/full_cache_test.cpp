@@ -9,6 +9,7 @@
 #include "base/random.h"
 #include "support/errors.h"
 #include "support/temporary_directory.h"
+#include "tensor/safetensors.h"
 
 namespace incontext::cache {
 namespace {
@@ -45,10 +46,10 @@ std::vector<float> attend_last(const KvCache& cache, int64_t count) {
 
 // Pages that the kernel really holds for a region.
 int64_t pages_in_memory(const FullCache& cache) {
-  const auto rows = cache.plain_rows(0);
+  const auto layer = cache.plain_layer(0);
   const auto size = static_cast<size_t>(FullCache::full_bytes(cache.shape(), cache.storage()));
   std::vector<unsigned char> present(size / base::Reservation::page_size());
-  EXPECT_EQ(::mincore(const_cast<void*>(rows->keys[0]), size, present.data()), 0);
+  EXPECT_EQ(::mincore(const_cast<void*>(layer->keys[0]), size, present.data()), 0);
   int64_t pages = 0;
   for (const unsigned char each : present) pages += each & 1;
   return pages;
@@ -122,6 +123,29 @@ TEST(FullCache, ComesBackFromAFileBitForBit) {
   other.load(place / "cache", "model-1");
   EXPECT_EQ(other.length(), 333);
   EXPECT_EQ(attend_last(other, 7), attend_last(cache, 7));
+}
+
+TEST(FullCache, FilesHoldKeysAndValuesAsRows) {
+  const testing::TemporaryDirectory place;
+  for (const Storage storage : {Storage::f32, Storage::f16, Storage::bf16}) {
+    FullCache cache(kShape, storage);
+    append(cache, 0, 70);
+    cache.save(place / "cache", "model-1");
+    const std::vector<float> expected = random_rows(kShape.capacity, kKeyWidth, 0);
+    const torch::Tensor keys = tensor::SafetensorsFile(place / "cache").tensor("layers.1.keys");
+    EXPECT_EQ(keys.sizes(), torch::IntArrayRef({2, 70, 8}));
+    for (const int64_t position : {0, 1, 16, 31, 32, 69}) {
+      for (const int64_t head : {0, 1}) {
+        for (const int64_t d : {0, 7}) {
+          const auto element = static_cast<size_t>(position * kKeyWidth + head * kShape.head_dim + d);
+          float rounded = 0;
+          kernels::write_element(storage, &rounded, 0, expected[element]);
+          EXPECT_EQ(keys[head][position][d].item<float>(), kernels::read_element(storage, &rounded, 0));
+        }
+      }
+    }
+    std::filesystem::remove(place / "cache");
+  }
 }
 
 TEST(FullCache, RefusesFilesOfOthers) {

@@ -22,25 +22,28 @@ struct Case {
   float q_scale = 3;  // softmax far from uniform
 };
 
-/// The caches of one sequence, and its tokens. Positions behind `positions` hold NaN.
+/// The caches of one sequence, and its tokens. Values behind `positions` and keys that were not stored are NaN.
 struct Sequence {
-  std::vector<StoredMatrix> caches;  // keys of all KV heads, then values
-  std::vector<const void*> heads;
+  std::vector<StoredKeys> keys;  // of all KV heads
+  std::vector<StoredMatrix> values;
+  std::vector<const void*> heads;  // keys, then values
   Matrix q, out;
   int64_t first;
 
   Sequence(const Case& c, int64_t first_position, int64_t count, std::mt19937& random)
       : q(count, c.heads * c.head_dim, 3, 1), out(count, c.heads * c.head_dim, 2, 1), first(first_position) {
     const int64_t positions = first + count;
-    for (int64_t g = 0; g < 2 * c.kv_heads; ++g) {
-      StoredMatrix cache(c.storage, positions + 3, c.head_dim, 3, 1);
-      cache.fill(random);
-      for (int64_t j = positions; j < positions + 3; ++j) {
-        for (int64_t d = 0; d < c.head_dim; ++d) cache.set(j, d, kNaN);
+    std::uniform_real_distribution<float> uniform(-1, 1);
+    for (int64_t g = 0; g < c.kv_heads; ++g) {
+      keys.emplace_back(c.storage, positions, c.head_dim);
+      values.push_back(StoredMatrix(c.storage, positions + 3, c.head_dim, 3, 1).fill(random));
+      for (int64_t d = 0; d < c.head_dim; ++d) {
+        for (int64_t j = 0; j < positions; ++j) keys.back().set(j, d, uniform(random));
+        for (int64_t j = positions; j < positions + 3; ++j) values.back().set(j, d, kNaN);
       }
-      caches.push_back(std::move(cache));
     }
-    for (StoredMatrix& cache : caches) heads.push_back(cache.data());
+    for (StoredKeys& each : keys) heads.push_back(each.data());
+    for (StoredMatrix& each : values) heads.push_back(each.data());
     q.fill(random);
     for (int64_t i = 0; i < count; ++i) {
       for (int64_t d = 0; d < q.columns(); ++d) q.at(i, d) *= c.q_scale;
@@ -59,7 +62,7 @@ struct Sequence {
 
 CacheAttention arguments(const Case& c, std::span<const CacheAttentionSequence> sequences) {
   CacheAttention args{c.storage, c.heads, c.kv_heads, c.head_dim};
-  args.cache_stride = c.head_dim + 3;
+  args.value_stride = c.head_dim + 3;
   args.q_stride = c.heads * c.head_dim + 3;
   args.out_stride = c.heads * c.head_dim + 2;
   args.window = c.window;
@@ -154,7 +157,7 @@ TEST_P(CacheAttentionTest, OneKeyIsItsValue) {
   const std::vector<float> out = attend(c, s, pool_);
   for (int64_t h = 0; h < 4; ++h) {
     for (int64_t d = 0; d < 24; ++d) {
-      EXPECT_EQ(out[static_cast<std::size_t>(h * 24 + d)], s.caches[static_cast<std::size_t>(2 + h / 2)].at(0, d));
+      EXPECT_EQ(out[static_cast<std::size_t>(h * 24 + d)], s.values[static_cast<std::size_t>(h / 2)].at(0, d));
     }
   }
 }
@@ -227,7 +230,7 @@ TEST_P(CacheAttentionTest, BitsDoNotDependOnOtherSequences) {
 
 TEST(CacheAttentionReference, TakesMeansOfVisibleValues) {
   // Equal keys: every query takes the mean of the values it sees.
-  const std::vector<float> q{1, 1, 1}, k{1, 1, 1}, v{1, 2, 6};
+  const std::vector<float> q{1, 1, 1}, k(kKeyBlock, 1.0F), v{1, 2, 6};
   std::vector<float> out(3);
   const void* keys = k.data();
   const void* values = v.data();

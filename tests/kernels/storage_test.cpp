@@ -134,48 +134,72 @@ TEST_P(StorageTest, NaNStaysNaN) {
   }
 }
 
-TEST_P(StorageTest, CachesScatterAndGather) {
+TEST_P(StorageTest, CachesTakeKeysInBlocksAndValuesAsRows) {
   struct Shape {
     int64_t kv_heads, head_dim, count, first;
   };
   for (const Storage storage : kAllStorages) {
     for (const Shape& s : {Shape{1, 64, 1, 0}, Shape{3, 7, 5, 2}, Shape{2, 80, 70, 9}, Shape{2, 1, 33, 1}}) {
       const int64_t capacity = s.first + s.count + 2;
+      const auto heads = static_cast<std::size_t>(2 * s.kv_heads);  // of two sequences
       Matrix rows(s.count, s.kv_heads * s.head_dim, 3, 1);
       rows.fill(random_);
-      // Two sequences, the second of which keeps the rows of the first from row 1 on.
-      std::vector<StoredMatrix> fast(static_cast<std::size_t>(2 * s.kv_heads),
-                                     StoredMatrix(storage, capacity, s.head_dim, 3, 1));
-      std::vector<StoredMatrix> slow = fast;
-      std::vector<void*> fast_heads, slow_heads;
-      for (auto& head : fast) fast_heads.push_back(head.data());
-      for (auto& head : slow) slow_heads.push_back(head.data());
-      std::vector<CacheStoreSequence> sequences{
-          {rows.data(), rows.stride(), s.count, s.first, fast_heads.data()},
-          {rows.data() + rows.stride(), rows.stride(), s.count - 1, 0, fast_heads.data() + s.kv_heads}};
-      const int64_t stride = s.head_dim + 3;
-      cache_store({storage, s.kv_heads, s.head_dim, stride, sequences}, pool_);
-      sequences[0].heads = slow_heads.data();
-      sequences[1].heads = slow_heads.data() + s.kv_heads;
-      ref::cache_store({storage, s.kv_heads, s.head_dim, stride, sequences});
-      for (std::size_t g = 0; g < fast.size(); ++g) EXPECT_EQ(fast[g].bytes(), slow[g].bytes());
-      Matrix fast_rows(s.count, s.kv_heads * s.head_dim, 3, 1), slow_rows = fast_rows;
-      CacheLoadSequence load{fast_rows.data(), fast_rows.stride(), s.count, s.first, fast_heads.data()};
-      cache_load({storage, s.kv_heads, s.head_dim, stride, {&load, 1}}, pool_);
-      load.rows = slow_rows.data();
-      ref::cache_load({storage, s.kv_heads, s.head_dim, stride, {&load, 1}});
-      EXPECT_CLOSE(fast_rows.values(), slow_rows.values(), exact());
-      EXPECT_TRUE(fast_rows.padding_is_untouched());
+      std::vector<StoredKeys> fast_keys(heads, StoredKeys(storage, capacity, s.head_dim)), slow_keys = fast_keys;
+      std::vector<StoredMatrix> fast_values(heads, StoredMatrix(storage, capacity, s.head_dim, 3, 1));
+      std::vector<StoredMatrix> slow_values = fast_values;
+      // The second sequence keeps the rows of the first from row 1 on.
+      const auto sequences = [&](void* const* at) {
+        return std::vector<CacheStoreSequence>{
+            {rows.data(), rows.stride(), s.count, s.first, at},
+            {rows.data() + rows.stride(), rows.stride(), s.count - 1, 0, at + s.kv_heads}};
+      };
+      const auto places = [](auto& caches) {
+        std::vector<void*> all;
+        for (auto& each : caches) all.push_back(each.data());
+        return all;
+      };
+      const std::vector<void*> fast_key_places = places(fast_keys), fast_value_places = places(fast_values);
+      const std::vector<void*> slow_key_places = places(slow_keys), slow_value_places = places(slow_values);
+      CacheStore args{storage, s.kv_heads, s.head_dim, s.head_dim + 3};
+      std::vector<CacheStoreSequence> keys = sequences(fast_key_places.data());
+      std::vector<CacheStoreSequence> values = sequences(fast_value_places.data());
+      args.keys = keys, args.values = values;
+      cache_store(args, pool_);
+      keys = sequences(slow_key_places.data()), values = sequences(slow_value_places.data());
+      args.keys = keys, args.values = values;
+      ref::cache_store(args);
+      for (std::size_t g = 0; g < heads; ++g) {
+        EXPECT_EQ(fast_keys[g].bytes(), slow_keys[g].bytes());
+        EXPECT_EQ(fast_values[g].bytes(), slow_values[g].bytes());
+      }
       if (storage == Storage::f32) {
-        EXPECT_CLOSE(fast_rows.values(), rows.values(), exact());
+        EXPECT_EQ(slow_values[0].at(s.first, 0), rows.at(0, 0));
       }
     }
   }
 }
 
+TEST(KeyBlocks, EveryElementHasAPlaceOfItsOwn) {
+  for (const Storage storage : kAllStorages) {
+    constexpr int64_t kHeadDim = 3, kPositions = 2 * kKeyBlock;
+    std::vector<int64_t> found;
+    for (int64_t position = 0; position < kPositions; ++position) {
+      for (int64_t d = 0; d < kHeadDim; ++d) found.push_back(key_element(storage, kHeadDim, position, d));
+    }
+    std::sort(found.begin(), found.end());
+    for (int64_t i = 0; i < kHeadDim * kPositions; ++i) EXPECT_EQ(found[static_cast<std::size_t>(i)], i);
+  }
+  EXPECT_EQ(key_blocks(0), 0);
+  EXPECT_EQ(key_blocks(kKeyBlock), 1);
+  EXPECT_EQ(key_blocks(kKeyBlock + 1), 2);
+}
+
 TEST(StorageChecks, RefusesPositionsThatOverlap) {
   base::ThreadPool pool(1);
-  EXPECT_THROW(cache_store({Storage::f16, 1, 8, 7, {}}, pool), base::Error);
+  const CacheStoreSequence none;
+  CacheStore args{Storage::f16, 1, 8, 7};
+  args.values = {&none, 1};
+  EXPECT_THROW(cache_store(args, pool), base::Error);
 }
 
 }  // namespace

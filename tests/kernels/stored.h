@@ -6,6 +6,7 @@
 #include <random>
 #include <vector>
 
+#include "kernels/key_blocks.h"
 #include "kernels/storage.h"
 
 namespace incontext::kernels {
@@ -55,6 +56,23 @@ class StoredMatrix {
   int64_t rows_, columns_, stride_;
   std::size_t first_byte_;
   std::vector<unsigned char> bytes_;
+};
+
+/// The keys of one KV head in blocks, aligned as elements are and no more. What no key was set to has all bits set.
+class StoredKeys {
+ public:
+  StoredKeys(Storage storage, int64_t positions, int64_t head_dim)
+      : blocks_(storage, key_blocks(positions) * head_dim, kKeyBlock, 0, 1), head_dim_(head_dim) {}
+
+  void* data() { return blocks_.data(); }
+  const std::vector<unsigned char>& bytes() const { return blocks_.bytes(); }
+  void set(int64_t position, int64_t d, float value) {
+    write_element(blocks_.storage(), data(), key_element(blocks_.storage(), head_dim_, position, d), value);
+  }
+
+ private:
+  StoredMatrix blocks_;
+  int64_t head_dim_;
 };
 
 }  // namespace incontext::kernels

@@ -15,13 +15,14 @@
 #include <cstdint>
 
 #include "kernels/cpu/dot-inl.h"
+#include "kernels/key_blocks.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace incontext::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-constexpr int64_t kSplit = 256;       // part of the contract: the order of sums
-constexpr int64_t kValueBlock = 128;  // values that are walked once for each few vectors of a head: first-level cache
+constexpr int64_t kSplit = 256;      // part of the contract: the order of sums
+constexpr int64_t kValueBlock = 64;  // values that are walked once for each few vectors of a head: first-level cache
 
 /// Positions, relative to the start of a split.
 struct Seen {
@@ -34,173 +35,185 @@ struct SplitSums {
   float sum = 0;
 };
 
-/// Keys or values of one split, from its first position on.
+/// The values of one split, from its first position on.
 template <Storage kStorage>
-struct SplitRows {
+struct SplitValues {
   const Element<kStorage>* first = nullptr;
   int64_t stride = 0;
 };
 
-/// The scores of kColumns keys, `apart` positions from each other, of which the first `count` are stored.
-template <Storage kStorage, std::size_t kRows, std::size_t kColumns>
-HWY_INLINE void ScoreTile(const float* const* q, const SplitRows<kStorage>& keys, int64_t head_dim, int64_t first,
-                          int64_t apart, std::size_t count, float* scores) {
-  const Element<kStorage>* columns[kColumns];
-#pragma GCC unroll 8
-  for (std::size_t c = 0; c < kColumns; ++c) {
-    columns[c] = keys.first + (first + static_cast<int64_t>(std::min(c, count - 1)) * apart) * keys.stride;
-  }
-  float sums[kRows * kColumns];
-  DotTile<kStorage, kRows, kColumns, false>(q, columns, head_dim, sums);
-  float* to = scores + first * static_cast<int64_t>(kRows);
-#pragma GCC unroll 8
-  for (std::size_t c = 0; c < kColumns; ++c, to += apart * static_cast<int64_t>(kRows)) {
-    if (c < count) std::copy_n(sums + c * kRows, kRows, to);
-  }
+/// The vectors of a block of keys, in the order in which the block is read, and the position at which one begins.
+constexpr int64_t kBlockVectors = kKeyBlock / kLanes;
+template <Storage kStorage>
+constexpr int64_t PositionOf(int64_t vector) {
+  if constexpr (kUnitVectors<kStorage> == 1) return vector * kLanes;
+  return vector / 2 * kLanes + vector % 2 * (kKeyBlock / 2);
 }
 
-/// scores[j * kRows + r] = q[r]·keys[j] for the positions of `range`; meanwhile the values of the same positions are
-/// fetched. One row, for which memory is the limit, walks stripes of the range side by side, as several streams; more
-/// rows walk neighbours, so that what is fetched ahead of a tile is always needed.
-template <Storage kStorage, std::size_t kRows>
-void ScoreSplit(const float* const* q, const SplitRows<kStorage>& keys, const SplitRows<kStorage>& values,
-                int64_t head_dim, Seen range, bool fetch, float* scores) {
-  constexpr std::size_t kColumns = kRows == 1 ? kDotStreams : kStoredDotColumns<kStorage>;
-  constexpr int64_t kKeys = kColumns;
-  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(Element<kStorage>));
-  const Element<kStorage>* ahead = values.first + range.first * values.stride;
-  const auto fetch_values = [&]() HWY_ATTR {
-    if (!fetch) return;
-    for (const auto* row = ahead; row < ahead + kKeys * values.stride; row += kLine) hwy::Prefetch(row);
-    ahead += kKeys * values.stride;
-  };
-  int64_t j = range.first;
-  if constexpr (kRows == 1) {
-    const int64_t stripe = (range.last - range.first) / kKeys;
-    for (; j < range.first + stripe; ++j) {
-      fetch_values();
-      ScoreTile<kStorage, kRows, kColumns>(q, keys, head_dim, j, stripe, kColumns, scores);
+/// Scores of kRows queries for some vectors of kBlocks blocks of keys. Every score is one chain of multiply-adds over
+/// the head, so that its bits depend on nothing but query and key.
+template <std::size_t kRows>
+struct ScoreTileSize {
+  /// Eight sums of vectors hide the latency of a multiply-add; the 32 registers of AVX-512 have room for twice as many,
+  /// which use each element of a query twice as often.
+  static constexpr std::size_t kSums = HWY_TARGET <= HWY_AVX3 && kRows > 1 ? 16 : 8;
+  static constexpr std::size_t kVectors = std::min(kSums / kRows, static_cast<std::size_t>(kBlockVectors));
+  static constexpr std::size_t kBlocks = kSums / kRows / kVectors;
+};
+
+/// Calls step(i) for i < count. When kFetch, what lies at `ahead` is fetched meanwhile, kElements elements for each
+/// step: a walk as even as this keeps memory busy, and never so busy that the steps wait for it.
+template <bool kFetch, int64_t kElements, class E, class Step>
+HWY_INLINE void ForEachStep(int64_t count, const E* ahead, const Step& step) {
+  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(E));
+  constexpr int64_t kTogether = kFetch ? std::max<int64_t>(2, kLine / kElements) : 2;
+  int64_t i = 0;
+  for (; i + kTogether <= count; i += kTogether) {
+    if constexpr (kFetch) {
+#pragma GCC unroll 16
+      for (int64_t e = 0; e < kTogether * kElements; e += kLine) hwy::Prefetch(ahead + i * kElements + e);
     }
-    j = range.first + stripe * kKeys;
-  } else {
-    for (; j + kKeys <= range.last; j += kKeys) {
-      fetch_values();
-      const Element<kStorage>* columns[kColumns];
-#pragma GCC unroll 8
-      for (int64_t c = 0; c < kKeys; ++c) columns[c] = keys.first + (j + c) * keys.stride;
-      DotTile<kStorage, kRows, kColumns, false>(q, columns, head_dim, scores + j * static_cast<int64_t>(kRows));
-    }
+#pragma GCC unroll 16
+    for (int64_t j = 0; j < kTogether; ++j) step(i + j);
   }
-  if (j == range.last) return;
-  ScoreTile<kStorage, kRows, kColumns>(q, keys, head_dim, j, 1, static_cast<std::size_t>(range.last - j), scores);
+  for (; i < count; ++i) step(i);
 }
 
-#if HWY_TARGET == HWY_SCALAR
-template <std::size_t kRows>
-void SoftmaxSplit(float* scores, const Seen* seen, Seen range, float factor, SplitSums* sums) {
-  const One d;
-  for (std::size_t r = 0; r < kRows; ++r) {
-    float* row = scores + r;
-    constexpr int64_t kStep = kRows;
-    float top = -INFINITY;
-    for (int64_t j = seen[r].first; j < seen[r].last; ++j) top = std::max(top, row[j * kStep]);
-    for (int64_t j = range.first; j < seen[r].first; ++j) row[j * kStep] = 0;
-    for (int64_t j = std::max(seen[r].last, range.first); j < range.last; ++j) row[j * kStep] = 0;
-    sums[r] = {};
-    if (seen[r].first >= seen[r].last) continue;
-    sums[r].top = factor * top;
-    for (int64_t j = seen[r].first; j < seen[r].last; ++j) {
-      const auto exponent = hn::MulSub(hn::Set(d, row[j * kStep]), hn::Set(d, factor), hn::Set(d, sums[r].top));
-      row[j * kStep] = hn::GetLane(Exp2(d, exponent));
-      sums[r].sum += row[j * kStep];
-    }
-  }
-}
-#else
-/// scores[j * kRows + r] becomes 2^(factor * score - top), and 0 where row r does not see j. Sums are taken in kLanes
-/// classes of positions, j modulo kLanes, which are added in one fixed tree: the same for every kRows.
-template <std::size_t kRows>
-void SoftmaxSplit(float* scores, const Seen* seen, Seen range, float factor, SplitSums* sums) {
+template <Storage kStorage, std::size_t kRows, std::size_t kBlocks, std::size_t kVectors, bool kFetch>
+HWY_INLINE void ScoreTile(const float* const* q, int64_t head_dim, const Element<kStorage>* const* keys,
+                          int64_t first_vector, float* const* scores) {
+  using E = Element<kStorage>;
+  constexpr int64_t kElements = static_cast<int64_t>(kVectors) * kLanes;  // of a row of a block, in this tile
+  constexpr int64_t kAhead = kBytesAhead / static_cast<int64_t>(sizeof(E));
   const Full d;
-  const hn::RebindToSigned<Full> di;
   using V = hn::Vec<Full>;
-  constexpr int64_t kRowCount = kRows;
-  constexpr int64_t kKeys = kLanes / kRowCount;  // in a vector; lane l is row l % kRows of key l / kRows
-  HWY_ALIGN int32_t first_lanes[kLanes];
-  HWY_ALIGN int32_t last_lanes[kLanes];
-  HWY_ALIGN float lanes[kLanes];
-  Seen inner = range;  // seen by all rows
-  for (int64_t r = 0; r < kRowCount; ++r) {
-    inner.first = std::max(inner.first, seen[r].first);
-    inner.last = std::min(inner.last, seen[r].last);
-  }
-  for (int64_t l = 0; l < kLanes; ++l) {
-    first_lanes[l] = static_cast<int32_t>(seen[l % kRowCount].first - l / kRowCount);
-    last_lanes[l] = static_cast<int32_t>(seen[l % kRowCount].last - l / kRowCount);
-  }
-  const auto firsts = hn::Load(di, first_lanes);
-  const auto lasts = hn::Load(di, last_lanes);
-  // work(place of a vector, which of kRows sums it goes to, mask of what is seen or nothing), for whole classes.
-  const auto for_each_vector = [&](const auto& whole, const auto& masked) HWY_ATTR {
-    for (int64_t j = range.first / kLanes * kLanes; j < range.last; j += kLanes) {
-      if (j >= inner.first && j + kLanes <= inner.last) {
+  V sum[kRows][kBlocks][kVectors];
 #pragma GCC unroll 4
-        for (int64_t i = 0; i < kRowCount; ++i) whole(scores + j * kRowCount + i * kLanes, i);
-      } else {
+  for (auto& row : sum) {
 #pragma GCC unroll 4
-        for (int64_t i = 0; i < kRowCount; ++i) {
-          const auto key = hn::Set(di, static_cast<int32_t>(j + i * kKeys));
-          const auto inside =
-              hn::AndNot(hn::VecFromMask(di, hn::Lt(key, firsts)), hn::VecFromMask(di, hn::Lt(key, lasts)));
-          masked(scores + j * kRowCount + i * kLanes, i, hn::RebindMask(d, hn::MaskFromVec(inside)));
-        }
+    for (auto& block : row) {
+#pragma GCC unroll 8
+      for (V& each : block) each = hn::Zero(d);
+    }
+  }
+  const E* from[kBlocks];
+#pragma GCC unroll 4
+  for (std::size_t b = 0; b < kBlocks; ++b) from[b] = keys[b] + first_vector * kLanes;
+  // Blocks follow each other: the tiles of a block fetch as much of one further on. Streams beside the first are left
+  // to the processor.
+  const E* ahead = keys[0] + std::max(kAhead, kKeyBlock * head_dim) + first_vector * kLanes * head_dim;
+  ForEachStep<kFetch, kElements>(head_dim, ahead, [&](int64_t k) HWY_ATTR {
+    V right[kBlocks][kVectors];
+#pragma GCC unroll 4
+    for (std::size_t b = 0; b < kBlocks; ++b) {
+#pragma GCC unroll 8
+      for (std::size_t v = 0; v < kVectors; v += static_cast<std::size_t>(kUnitVectors<kStorage>)) {
+        LoadUnit<kStorage>(from[b] + k * kKeyBlock + static_cast<int64_t>(v) * kLanes, right[b] + v);
       }
     }
-  };
-  const V lowest = hn::Set(d, -INFINITY);
-  V highest[kRows];
-  for (V& value : highest) value = lowest;
-  for_each_vector([&](float* at, int64_t i) HWY_ATTR { highest[i] = hn::Max(highest[i], hn::Load(d, at)); },
-                  [&](float* at, int64_t i, auto inside)
-                      HWY_ATTR { highest[i] = hn::Max(highest[i], hn::IfThenElse(inside, hn::Load(d, at), lowest)); });
-  for (std::size_t i = 1; i < kRows; ++i) highest[0] = hn::Max(highest[0], highest[i]);
-  hn::Store(highest[0], d, lanes);
-  for (int64_t r = 0; r < kRowCount; ++r) {
-    float top = lanes[r];
-    for (int64_t l = r; l < kLanes; l += kRowCount) top = std::max(top, lanes[l]);
-    sums[r].top = seen[r].first < seen[r].last ? factor * top : -INFINITY;
-    for (int64_t l = r; l < kLanes; l += kRowCount) lanes[l] = seen[r].first < seen[r].last ? sums[r].top : 0;
-  }
-  const V shift = hn::Load(d, lanes);
-  const V scale = hn::Set(d, factor);
-  V total[kRows];
-  for (V& value : total) value = hn::Zero(d);
-  for_each_vector(
-      [&](float* at, int64_t i) HWY_ATTR {
-        const V p = Exp2(d, hn::MulSub(hn::Load(d, at), scale, shift));
-        total[i] = hn::Add(total[i], p);
-        hn::Store(p, d, at);
-      },
-      [&](float* at, int64_t i, auto inside) HWY_ATTR {
-        const V p = hn::IfThenElseZero(inside, Exp2(d, hn::MulSub(hn::Load(d, at), scale, shift)));
-        total[i] = hn::Add(total[i], p);
-        hn::Store(p, d, at);
-      });
-  const hn::FixedTag<float, 4> four;
-  if constexpr (kRows == 1) {
-    hn::StoreU(FoldToFour(d, total[0]), four, lanes);
-    sums[0].sum = (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
-  } else {
-    hn::StoreU(FoldToFour(d, hn::Add(hn::Add(total[0], total[2]), hn::Add(total[1], total[3]))), four, lanes);
-    for (std::size_t r = 0; r < kRows; ++r) sums[r].sum = lanes[r];
+#pragma GCC unroll 4
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const V left = hn::Set(d, q[r][k]);
+#pragma GCC unroll 4
+      for (std::size_t b = 0; b < kBlocks; ++b) {
+#pragma GCC unroll 8
+        for (std::size_t v = 0; v < kVectors; ++v) sum[r][b][v] = hn::MulAdd(left, right[b][v], sum[r][b][v]);
+      }
+    }
+  });
+#pragma GCC unroll 4
+  for (std::size_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (std::size_t b = 0; b < kBlocks; ++b) {
+#pragma GCC unroll 8
+      for (std::size_t v = 0; v < kVectors; ++v) {
+        const int64_t position = PositionOf<kStorage>(first_vector + static_cast<int64_t>(v));
+        hn::StoreU(sum[r][b][v], d, scores[b] + static_cast<int64_t>(r) * kSplit + position);
+      }
+    }
   }
 }
-#endif
 
-/// out[r] (+)= sum over a range of p[j * kRows + r] values[j], for kVectors vectors of the head, in the order of units.
-template <Storage kStorage, std::size_t kRows, std::size_t kVectors>
+/// scores[r * kSplit + j] = q[r]·keys[j] for the blocks that hold `range`. Blocks that are taken together lie apart, as
+/// several streams, which a processor reads faster than one.
+template <Storage kStorage, std::size_t kRows, bool kFetch>
+void ScoreSplit(const float* const* q, const Element<kStorage>* keys, int64_t head_dim, Seen range, float* scores) {
+  constexpr std::size_t kVectors = ScoreTileSize<kRows>::kVectors;
+  constexpr std::size_t kBlocks = ScoreTileSize<kRows>::kBlocks;
+  const auto tiles = [&]<std::size_t kTogether>(std::integral_constant<std::size_t, kTogether>, int64_t block,
+                                                int64_t apart) HWY_ATTR {
+    const Element<kStorage>* blocks[kTogether];
+    float* to[kTogether];
+    for (std::size_t b = 0; b < kTogether; ++b) {
+      const int64_t at = block + static_cast<int64_t>(b) * apart;
+      blocks[b] = keys + at * kKeyBlock * head_dim;
+      to[b] = scores + at * kKeyBlock;
+    }
+    for (int64_t v = 0; v < kBlockVectors; v += static_cast<int64_t>(kVectors)) {
+      ScoreTile<kStorage, kRows, kTogether, kVectors, kFetch>(q, head_dim, blocks, v, to);
+    }
+  };
+  const int64_t last = key_blocks(range.last);
+  int64_t block = range.first / kKeyBlock;
+  if constexpr (kBlocks > 1) {
+    const int64_t apart = (last - block) / static_cast<int64_t>(kBlocks);
+    for (const int64_t end = block + apart; block < end; ++block) {
+      tiles(std::integral_constant<std::size_t, kBlocks>(), block, apart);
+    }
+    block += apart * (static_cast<int64_t>(kBlocks) - 1);
+  }
+  for (; block < last; ++block) tiles(std::integral_constant<std::size_t, 1>(), block, 0);
+}
+
+/// scores[j] becomes 2^(factor * score - top), and 0 where j in `range` is not seen. Sums are taken in kLanes classes
+/// of positions, j modulo kLanes, which are added in one fixed tree.
+inline SplitSums SoftmaxRow(float* scores, Seen seen, Seen range, float factor) {
+  const Full d;
+  using V = hn::Vec<Full>;
+  if (seen.first >= seen.last) {
+    std::fill(scores + range.first, scores + range.last, 0.0F);
+    return {};
+  }
+  const V first = hn::Set(d, static_cast<float>(seen.first));
+  const V last = hn::Set(d, static_cast<float>(seen.last));
+  // whole(j) for vectors that are seen whole, part(j, mask of what is seen) for those at the edges.
+  const auto for_each_vector = [&](const auto& whole, const auto& part) HWY_ATTR {
+    const auto edge = [&](int64_t j) HWY_ATTR {
+      const V position = hn::Iota(d, static_cast<float>(j));
+      part(j, hn::And(hn::Ge(position, first), hn::Lt(position, last)));
+    };
+    int64_t j = range.first / kLanes * kLanes;
+    for (; j < std::min(seen.first, range.last); j += kLanes) edge(j);
+#pragma GCC unroll 2
+    for (; j + kLanes <= seen.last; j += kLanes) whole(j);
+    for (; j < range.last; j += kLanes) edge(j);
+  };
+  const V lowest = hn::Set(d, -INFINITY);
+  V highest = lowest;
+  const auto compare = [&](V score) HWY_ATTR { highest = hn::Max(highest, score); };
+  for_each_vector([&](int64_t j) HWY_ATTR { compare(hn::Load(d, scores + j)); },
+                  [&](int64_t j, auto inside)
+                      HWY_ATTR { compare(hn::IfThenElse(inside, hn::Load(d, scores + j), lowest)); });
+  const float top = factor * hn::GetLane(hn::MaxOfLanes(d, highest));
+  const V shift = hn::Set(d, top);
+  const V scale = hn::Set(d, factor);
+  V total = hn::Zero(d);
+  const auto exponential = [&](int64_t j)
+                               HWY_ATTR { return Exp2(d, hn::MulSub(hn::Load(d, scores + j), scale, shift)); };
+  const auto keep = [&](int64_t j, V p) HWY_ATTR {
+    total = hn::Add(total, p);
+    hn::Store(p, d, scores + j);
+  };
+  for_each_vector([&](int64_t j) HWY_ATTR { keep(j, exponential(j)); },
+                  [&](int64_t j, auto inside) HWY_ATTR { keep(j, hn::IfThenElseZero(inside, exponential(j))); });
+  return {top, hn::GetLane(hn::SumOfLanes(d, total))};
+}
+
+/// out[r] (+)= sum over a range of p[r * kSplit + j] values[j], for kVectors vectors of the head, in the order of
+/// units.
+template <Storage kStorage, std::size_t kRows, std::size_t kVectors, bool kFetch>
 HWY_INLINE void SumValueTile(const float* HWY_RESTRICT p, const Element<kStorage>* HWY_RESTRICT values, int64_t stride,
-                             int64_t count, bool add, float* out, int64_t out_stride) {
+                             int64_t count, const Element<kStorage>* ahead, bool add, float* out, int64_t out_stride) {
   const Full d;
   using V = hn::Vec<Full>;
   V sum[kRows][kVectors];
@@ -212,22 +225,19 @@ HWY_INLINE void SumValueTile(const float* HWY_RESTRICT p, const Element<kStorage
       sum[r][v] = add ? hn::LoadU(d, from) : hn::Zero(d);
     }
   }
-#pragma GCC unroll 2
-  for (int64_t j = 0; j < count; ++j, p += kRows, values += stride) {
+  ForEachStep<kFetch, static_cast<int64_t>(kVectors) * kLanes>(count, ahead, [&](int64_t j) HWY_ATTR {
     V right[kVectors];
 #pragma GCC unroll 8
-    for (std::size_t v = 0; v < kVectors; ++v) {
-      constexpr auto kPerUnit = static_cast<std::size_t>(kUnitVectors<kStorage>);
-      right[v] = LoadUnitVector<kStorage>(values + static_cast<int64_t>(v / kPerUnit) * kUnit<kStorage>,
-                                          static_cast<int64_t>(v % kPerUnit));
+    for (std::size_t v = 0; v < kVectors; v += static_cast<std::size_t>(kUnitVectors<kStorage>)) {
+      LoadUnit<kStorage>(values + j * stride + static_cast<int64_t>(v) * kLanes, right + v);
     }
 #pragma GCC unroll 4
     for (std::size_t r = 0; r < kRows; ++r) {
-      const V left = hn::Set(d, p[r]);
+      const V left = hn::Set(d, p[static_cast<int64_t>(r) * kSplit + j]);
 #pragma GCC unroll 8
       for (std::size_t v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(left, right[v], sum[r][v]);
     }
-  }
+  });
 #pragma GCC unroll 4
   for (std::size_t r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
@@ -244,20 +254,21 @@ constexpr std::size_t kValueVectors = kRows == 1                    ? 8
                                       : kUnitVectors<kStorage> == 2 ? 2
                                                                     : 3;
 
-/// out[r] = sum over the range of p[j * kRows + r] values[j]; `vectors` vectors of the head, rows of out out_stride
+/// out[r] = sum over the range of p[r * kSplit + j] values[j]; `vectors` vectors of the head, rows of out out_stride
 /// apart. Each sum runs over the positions in order, whatever the tile.
-template <Storage kStorage, std::size_t kRows>
-void SumValues(const float* p, const SplitRows<kStorage>& values, int64_t vectors, Seen range, float* out,
+template <Storage kStorage, std::size_t kRows, bool kFetch>
+void SumValues(const float* p, const SplitValues<kStorage>& values, int64_t vectors, Seen range, float* out,
                int64_t out_stride) {
   constexpr std::size_t kMost = kValueVectors<kStorage, kRows>;
   for (int64_t j = range.first; j < range.last; j += kValueBlock) {
     const int64_t count = std::min(kValueBlock, range.last - j);
-    const float* weights = p + j * static_cast<int64_t>(kRows);
     const bool add = j > range.first;
     int64_t v = 0;
     const auto tile = [&](auto size) HWY_ATTR {
-      SumValueTile<kStorage, kRows, size>(weights, values.first + j * values.stride + v * kLanes, values.stride, count,
-                                          add, out + v * kLanes, out_stride);
+      // The tiles of a block share in fetching the next one, as if nothing lay between rows.
+      const Element<kStorage>* ahead = values.first + (j + kValueBlock) * values.stride + v * kLanes * count;
+      SumValueTile<kStorage, kRows, size, kFetch>(p + j, values.first + j * values.stride + v * kLanes, values.stride,
+                                                  count, ahead, add, out + v * kLanes, out_stride);
       return static_cast<int64_t>(size);
     };
     while (v < vectors) {

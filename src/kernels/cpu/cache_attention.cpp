@@ -18,10 +18,11 @@
 HWY_BEFORE_NAMESPACE();
 namespace incontext::kernels::HWY_NAMESPACE {
 
-constexpr int64_t kGroupRows = kDotRows;  // rows that are taken together
-constexpr int64_t kBlockRows = 128;       // of a piece of a prompt, for which keys and values are converted once
-constexpr int64_t kFewRows = 8;           // up to here they are read straight from the cache
-constexpr int64_t kSplitsAtOnce = 4;      // of a piece of a long sequence
+constexpr int64_t kGroupRows = 4;        // rows that are taken together
+constexpr int64_t kBlockRows = 128;      // of a piece of a prompt, for which keys and values are converted once
+constexpr int64_t kFewRows = 8;          // up to here they are read straight from the cache
+constexpr int64_t kFewSplits = 4;        // the fewest that a piece of a long sequence has
+constexpr int64_t kPiecesOfThread = 16;  // so many leave a thread little to wait for at the end
 
 /// Some tokens of one sequence and the query heads of one KV head, over some splits. Row r is token r / group, head
 /// r % group of the group.
@@ -49,66 +50,91 @@ HWY_INLINE Seen SeenOfSplit(Seen seen, int64_t split) {
   return {first, std::clamp<int64_t>(seen.last - split * kSplit, first, kSplit)};
 }
 
-/// The rows of a piece with what they have summed up, both in the order of units of the cache's storage.
+/// The rows of a piece with what they have summed up, the latter in the order of units of the cache's storage.
 struct AttentionRows {
   const CacheAttention& args;
   const AttentionPiece& piece;
   int64_t group, count, width;
-  const float* q;     // [count, width], 0 behind head_dim
   SplitSums* totals;  // [count]
-  float* values;      // [count, width]
+  float* values;      // [count, width], 0 behind head_dim
 };
 
-/// AttentionRows [first, first + rows) over one split, keys and values in some storage.
-template <Storage kStorage, std::size_t kRows>
-void AttendRows(const AttentionRows& block, int64_t first, int64_t rows, int64_t split, const SplitRows<kStorage>& keys,
-                const SplitRows<kStorage>& values, int64_t depth) {
-  const CacheAttentionSequence& s = block.args.sequences[block.piece.sequence];
+/// Where row r of a piece lies in q and out, whose tokens are `stride` apart.
+HWY_INLINE int64_t PlaceOf(const AttentionRows& block, int64_t r, int64_t stride) {
+  const int64_t head = block.piece.kv_head * block.group + r % block.group;
+  return (block.piece.token + r / block.group) * stride + head * block.args.head_dim;
+}
+
+/// AttentionRows [first, first + rows) over one split, keys and values in some storage, straight from the cache or,
+/// when kCopied, by way of a copy.
+template <Storage kStorage, bool kCopied, std::size_t kRows>
+void AttendRows(const AttentionRows& block, int64_t first, int64_t rows, int64_t split, const Element<kStorage>* keys,
+                const SplitValues<kStorage>& values) {
+  const CacheAttention& args = block.args;
+  const CacheAttentionSequence& s = args.sequences[block.piece.sequence];
   const float* q[kRows];
   Seen seen[kRows];
   Seen range{kSplit, 0};
   for (std::size_t r = 0; r < kRows; ++r) {
     const int64_t row = first + std::min(static_cast<int64_t>(r), rows - 1);
-    q[r] = block.q + row * block.width;
-    seen[r] = SeenOfSplit(SeenBy(block.args, s, block.piece.token + row / block.group), split);
+    q[r] = s.q + PlaceOf(block, row, args.q_stride);
+    seen[r] = SeenOfSplit(SeenBy(args, s, block.piece.token + row / block.group), split);
     if (seen[r].first == seen[r].last) continue;
     range.first = std::min(range.first, seen[r].first);
     range.last = std::max(range.last, seen[r].last);
   }
   if (range.first >= range.last) return;
   float* p = scratch(Scratch::scores, kSplit * kGroupRows);
-  const bool fetch = block.count <= kFewRows;
-  ScoreSplit<kStorage, kRows>(q, keys, values, depth, range, fetch, p);
+  ScoreSplit<kStorage, kRows, !kCopied>(q, keys, args.head_dim, range, p);
   SplitSums sums[kRows];
-  SoftmaxSplit<kRows>(p, seen, range, block.args.scale * kLog2E, sums);
+  for (std::size_t r = 0; r < kRows; ++r) {
+    sums[r] = SoftmaxRow(p + static_cast<int64_t>(r) * kSplit, seen[r], range, args.scale * kLog2E);
+  }
   float* sum = scratch(Scratch::extra, kGroupRows * block.width);
-  SumValues<kStorage, kRows>(p, values, block.width / kLanes, range, sum, block.width);
+  SumValues<kStorage, kRows, !kCopied>(p, values, block.width / kLanes, range, sum, block.width);
   for (int64_t r = 0; r < rows; ++r) {
     MergeSplit(sums[r], sum + r * block.width, block.width, block.totals[first + r],
                block.values + (first + r) * block.width);
   }
 }
 
-template <Storage kStorage>
-void AttendSplit(const AttentionRows& block, int64_t split, const SplitRows<kStorage>& keys,
-                 const SplitRows<kStorage>& values, int64_t depth) {
+template <Storage kStorage, bool kCopied>
+void AttendSplit(const AttentionRows& block, int64_t split, const Element<kStorage>* keys,
+                 const SplitValues<kStorage>& values) {
   for (int64_t r = 0; r < block.count; r += kGroupRows) {
     const int64_t rows = std::min(kGroupRows, block.count - r);
     if (rows == 1) {
-      AttendRows<kStorage, 1>(block, r, rows, split, keys, values, depth);
+      AttendRows<kStorage, kCopied, 1>(block, r, rows, split, keys, values);
     } else {
-      AttendRows<kStorage, kDotRows>(block, r, rows, split, keys, values, depth);
+      AttendRows<kStorage, kCopied, kGroupRows>(block, r, rows, split, keys, values);
     }
   }
 }
 
-/// The rows of a range of a split as fp32 in the order of units, with 0 behind head_dim; the others are left
+/// The keys of the blocks of a split that hold a range, as fp32 blocks; the others are left unspecified.
+template <Storage kStorage>
+const float* ConvertKeys(const Element<kStorage>* keys, int64_t head_dim, Seen range, float* out) {
+  constexpr int64_t kVectors = kUnitVectors<kStorage>;
+  const Full d;
+  for (int64_t row = range.first / kKeyBlock * head_dim; row < key_blocks(range.last) * head_dim; ++row) {
+    for (int64_t v = 0; v < kBlockVectors; v += kVectors) {
+      hn::Vec<Full> unit[static_cast<std::size_t>(kVectors)];
+      LoadUnit<kStorage>(keys + row * kKeyBlock + v * kLanes, unit);
+      for (int64_t i = 0; i < kVectors; ++i) {
+        hn::StoreU(unit[i], d, out + row * kKeyBlock + PositionOf<kStorage>(v + i));
+      }
+    }
+  }
+  return out;
+}
+
+/// The values of a range of a split as fp32 in the order of units, with 0 behind head_dim; the others are left
 /// unspecified.
 template <Storage kStorage>
-SplitRows<Storage::f32> ConvertRows(const SplitRows<kStorage>& rows, int64_t head_dim, int64_t width, Seen range,
-                                    float* out) {
+SplitValues<Storage::f32> ConvertValues(const SplitValues<kStorage>& values, int64_t head_dim, int64_t width,
+                                        Seen range, float* out) {
   for (int64_t j = range.first; j < range.last; ++j) {
-    ReadUnits<kStorage>(rows.first + j * rows.stride, head_dim, out + j * width);
+    ReadUnits<kStorage>(values.first + j * values.stride, head_dim, out + j * width);
   }
   return {out, width};
 }
@@ -118,28 +144,20 @@ template <Storage kStorage>
 void ReadSplit(const AttentionRows& block, int64_t split) {
   const CacheAttention& args = block.args;
   const CacheAttentionSequence& s = args.sequences[block.piece.sequence];
-  const auto at = [&](const void* cache) {
-    const auto* first = static_cast<const Element<kStorage>*>(cache);
-    return SplitRows<kStorage>{first + split * kSplit * args.cache_stride, args.cache_stride};
-  };
-  const SplitRows<kStorage> keys = at(s.keys[block.piece.kv_head]);
-  const SplitRows<kStorage> values = at(s.values[block.piece.kv_head]);
+  const auto* keys =
+      static_cast<const Element<kStorage>*>(s.keys[block.piece.kv_head]) + split * kSplit * args.head_dim;
+  const auto* first_value = static_cast<const Element<kStorage>*>(s.values[block.piece.kv_head]);
+  const SplitValues<kStorage> values{first_value + split * kSplit * args.value_stride, args.value_stride};
   if (block.count <= kFewRows && block.width == args.head_dim) {
-    return AttendSplit<kStorage>(block, split, keys, values, block.width);
+    return AttendSplit<kStorage, false>(block, split, keys, values);
   }
   const Seen earliest = SeenBy(args, s, block.piece.token);
   const Seen latest = SeenBy(args, s, block.piece.token + block.piece.tokens - 1);
   const Seen range = SeenOfSplit({earliest.first, latest.last}, split);
-  float* copies = scratch(Scratch::right, 2 * kSplit * block.width);
-  const auto keys_copy = ConvertRows(keys, args.head_dim, block.width, range, copies);
-  const auto values_copy = ConvertRows(values, args.head_dim, block.width, range, copies + kSplit * block.width);
-  AttendSplit<Storage::f32>(block, split, keys_copy, values_copy, block.width);
-}
-
-/// Where row r of a piece lies in q and out, whose tokens are `stride` apart.
-HWY_INLINE int64_t PlaceOf(const AttentionRows& block, int64_t r, int64_t stride) {
-  const int64_t head = block.piece.kv_head * block.group + r % block.group;
-  return (block.piece.token + r / block.group) * stride + head * block.args.head_dim;
+  float* copies = scratch(Scratch::right, kSplit * (args.head_dim + block.width));
+  const float* keys_copy = ConvertKeys<kStorage>(keys, args.head_dim, range, copies);
+  const auto values_copy = ConvertValues(values, args.head_dim, block.width, range, copies + kSplit * args.head_dim);
+  AttendSplit<Storage::f32, true>(block, split, keys_copy, values_copy);
 }
 
 void RunPiece(const CacheAttention& args, const AttentionPiece& piece) {
@@ -147,14 +165,8 @@ void RunPiece(const CacheAttention& args, const AttentionPiece& piece) {
   const int64_t group = args.heads / args.kv_heads;
   const int64_t width = PaddedWidth(args);
   const int64_t count = piece.tokens * group;
-  float* q = scratch(Scratch::left, count * width);
   std::vector<SplitSums> totals(static_cast<std::size_t>(count));
-  AttentionRows block{args, piece, group, count, width, q, totals.data(), scratch(Scratch::gradients, count * width)};
-  for (int64_t r = 0; r < count; ++r) {
-    const float* from = s.q + PlaceOf(block, r, args.q_stride);
-    WithStorage(args.storage,
-                [&](auto kind) HWY_ATTR { ReadUnits<Storage::f32, kind>(from, args.head_dim, q + r * width); });
-  }
+  AttentionRows block{args, piece, group, count, width, totals.data(), scratch(Scratch::gradients, count * width)};
   for (int64_t i = 0; i < piece.splits; ++i) {
     WithStorage(args.storage, [&](auto kind) HWY_ATTR { ReadSplit<kind>(block, piece.split + i); });
     if (piece.partial == nullptr) continue;
@@ -183,7 +195,7 @@ void CombinePiece(const CacheAttention& args, const AttentionPiece& all) {
   const int64_t width = PaddedWidth(args);
   const int64_t count = all.tokens * group;
   float* values = scratch(Scratch::gradients, width);
-  const AttentionRows block{args, all, group, count, width, nullptr, nullptr, nullptr};
+  const AttentionRows block{args, all, group, count, width, nullptr, nullptr};
   for (int64_t r = 0; r < count; ++r) {
     SplitSums total;
     for (int64_t i = 0; i < all.splits; ++i) {
@@ -214,15 +226,16 @@ inline AttentionCuts cut_attention(const CacheAttention& args, int threads) {
   AttentionCuts cuts;
   const int64_t group = args.heads / args.kv_heads;
   const int64_t block = std::max<int64_t>(1, kBlockRows / group);
-  int64_t partial_size = 0;
+  int64_t partial_size = 0, cut_splits = 0;
   for (std::size_t i = 0; i < args.sequences.size(); ++i) {
     const int64_t count = args.sequences[i].count;
     if (count == 0) continue;
     for (int64_t g = 0; g < args.kv_heads; ++g) {
       AttentionPiece all{.sequence = i, .kv_head = g, .tokens = count};
       find_splits(args, all);
-      if (threads > 1 && count <= block && all.splits > kSplitsAtOnce) {
+      if (threads > 1 && count <= block && all.splits > kFewSplits) {
         cuts.combined.push_back(all);
+        cut_splits += all.splits;
         partial_size += all.splits * count * group * (PaddedWidth(args) + 2);
         continue;
       }
@@ -234,14 +247,16 @@ inline AttentionCuts cut_attention(const CacheAttention& args, int threads) {
       }
     }
   }
+  // Each piece begins with keys and values that nobody has fetched: no more pieces than keep the threads busy.
+  const int64_t at_once = std::max(kFewSplits, cut_splits / (threads * kPiecesOfThread));
   float* partial = cuts.combined.empty() ? nullptr : scratch(Scratch::partial, partial_size);
   for (AttentionPiece& all : cuts.combined) {
     all.partial = partial;
     const int64_t split_size = all.tokens * group * (PaddedWidth(args) + 2);
-    for (int64_t split = 0; split < all.splits; split += kSplitsAtOnce) {
+    for (int64_t split = 0; split < all.splits; split += at_once) {
       AttentionPiece piece = all;
       piece.split += split;
-      piece.splits = std::min(kSplitsAtOnce, all.splits - split);
+      piece.splits = std::min(at_once, all.splits - split);
       piece.partial += split * split_size;
       cuts.pieces.push_back(piece);
     }
@@ -273,9 +288,9 @@ void check_cache_attention(const CacheAttention& args) {
               "[cache_attention] expected head_dim of at least 1 and heads to be a multiple of kv_heads, got {}, {} "
               "and {}",
               args.head_dim, args.heads, args.kv_heads);
-  base::check(args.cache_stride >= args.head_dim,
+  base::check(args.value_stride >= args.head_dim,
               "[cache_attention] expected positions at least {} elements apart, got {}", args.head_dim,
-              args.cache_stride);
+              args.value_stride);
   base::check(args.window >= 0, "[cache_attention] expected a window of at least 0, got {}", args.window);
   base::check(args.scale >= 0, "[cache_attention] expected a scale of at least 0, got {}", args.scale);
   for (const CacheAttentionSequence& s : args.sequences) {

@@ -67,17 +67,6 @@ HWY_INLINE void SumFour(const V* v, float* out) {
 #endif
 }
 
-/// Keeps a loaded factor in a register. A compiler takes it from memory again for each multiply-add otherwise, and two
-/// loads for each are more than a processor with loads of 128 bits can do.
-template <class V>
-HWY_INLINE void KeepInRegister([[maybe_unused]] V& v) {
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
-  asm volatile("" : "+v"(v.raw));
-#elif HWY_ARCH_X86 && HWY_TARGET <= HWY_SSE4
-  asm volatile("" : "+x"(v.raw));
-#endif
-}
-
 /// How far ahead of their use streams from memory are fetched: the processor's own prefetcher is cautious with several
 /// streams, each of which ends soon.
 constexpr int64_t kBytesAhead = 4096;

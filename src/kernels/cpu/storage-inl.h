@@ -98,6 +98,34 @@ HWY_INLINE hn::Vec<Full> LoadUnitVector(const Element<kStorage>* HWY_RESTRICT fr
 #endif
 }
 
+/// Keeps a loaded factor in a register. A compiler takes it from memory again for each multiply-add otherwise, and two
+/// loads for each are more than a processor with loads of 128 bits can do.
+template <class V>
+HWY_INLINE void KeepInRegister([[maybe_unused]] V& v) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+  asm volatile("" : "+v"(v.raw));
+#elif HWY_ARCH_X86 && HWY_TARGET <= HWY_SSE4
+  asm volatile("" : "+x"(v.raw));
+#endif
+}
+
+/// Both vectors of a unit, or the one, of one load.
+template <Storage kStorage>
+HWY_INLINE void LoadUnit(const Element<kStorage>* HWY_RESTRICT from, hn::Vec<Full>* out) {
+#if HWY_TARGET != HWY_SCALAR
+  if constexpr (kUnitVectors<kStorage> == 2) {
+    const Full d;
+    const hn::RebindToUnsigned<Full> du;
+    auto pairs = hn::BitCast(du, hn::LoadU(hn::Repartition<uint16_t, Full>(), from));
+    KeepInRegister(pairs);
+    out[0] = hn::BitCast(d, hn::ShiftLeft<16>(pairs));
+    out[1] = hn::BitCast(d, hn::And(pairs, hn::Set(du, 0xFFFF0000U)));
+    return;
+  }
+#endif
+  for (int64_t v = 0; v < kUnitVectors<kStorage>; ++v) out[v] = LoadUnitVector<kStorage>(from, v);
+}
+
 /// The same for the first `count` elements of a unit, less than all, and 0 for the others; nothing else is read, for a
 /// weight may end where the file does.
 template <Storage kStorage, Storage kLike = kStorage>

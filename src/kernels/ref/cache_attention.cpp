@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <vector>
 
+#include "kernels/key_blocks.h"
+
 namespace incontext::kernels::ref {
 namespace {
 
@@ -18,8 +20,9 @@ void attend(const CacheAttention& args, const CacheAttentionSequence& s, int64_t
   for (int64_t j = first; j <= position; ++j) {
     double score = 0;
     for (int64_t d = 0; d < args.head_dim; ++d) {
-      score += static_cast<double>(q[d]) *
-               static_cast<double>(read_element(args.storage, s.keys[g], j * args.cache_stride + d));
+      score +=
+          static_cast<double>(q[d]) *
+          static_cast<double>(read_element(args.storage, s.keys[g], key_element(args.storage, args.head_dim, j, d)));
     }
     p.push_back(static_cast<double>(args.scale) * score);
     highest = std::max(highest, p.back());
@@ -30,7 +33,7 @@ void attend(const CacheAttention& args, const CacheAttentionSequence& s, int64_t
     double mean = 0;
     for (int64_t j = first; j <= position; ++j) {
       mean += p[static_cast<std::size_t>(j - first)] / sum *
-              static_cast<double>(read_element(args.storage, s.values[g], j * args.cache_stride + d));
+              static_cast<double>(read_element(args.storage, s.values[g], j * args.value_stride + d));
     }
     s.out[i * args.out_stride + h * args.head_dim + d] = static_cast<float>(mean);
   }
