@@ -22,10 +22,21 @@ target_link_libraries(incontext_xgboost INTERFACE ${XGBOOST_LIBRARY})
 target_include_directories(incontext_xgboost SYSTEM INTERFACE ${XGBOOST_INCLUDE})
 
 # libtorch: Debian's package, or any 2.x named by CMAKE_PREFIX_PATH. Its headers are SYSTEM, so that our warnings
-# are about our code.
+# are about our code. We compile no CUDA code: naming an architecture keeps a libtorch with CUDA from compiling and
+# running a program that asks for the GPU's, for which CMake 3.25 lacks the flags.
+if(NOT DEFINED TORCH_CUDA_ARCH_LIST AND NOT DEFINED ENV{TORCH_CUDA_ARCH_LIST})
+  set(TORCH_CUDA_ARCH_LIST 8.0)
+endif()
 find_package(Torch REQUIRED)
 message(STATUS "libtorch ${Torch_VERSION} at ${TORCH_INSTALL_PREFIX}")
 add_library(incontext_torch INTERFACE)
+# Among libtorch 2's headers are those of a later fmt than the library we link, so that ours must come first.
+if(EXISTS ${TORCH_INSTALL_PREFIX}/include/fmt)
+  get_target_property(fmt_folder fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
+  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/fmt_first)
+  file(CREATE_LINK ${fmt_folder}/fmt ${CMAKE_BINARY_DIR}/fmt_first/fmt SYMBOLIC)
+  target_include_directories(incontext_torch SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/fmt_first)
+endif()
 target_include_directories(incontext_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
 target_link_libraries(incontext_torch INTERFACE ${TORCH_LIBRARIES})
 separate_arguments(torch_flags NATIVE_COMMAND "${TORCH_CXX_FLAGS}")
