@@ -1,9 +1,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <optional>
 #include <vector>
 
 #include "kernels/cpu/bf16_tiles.h"
+#include "kernels/emulated_amx.h"
 #include "kernels/inputs.h"
 #include "kernels/matrix_product.h"
 #include "kernels/product_case.h"
@@ -17,10 +19,21 @@ class TilesTest : public EveryInstructionSet {
 };
 INCONTEXT_EVERY_INSTRUCTION_SET(TilesTest);
 
-/// What surrounds the tiles of AMX, on a unit in plain C++, and on the real one where there is one.
+/// The tiles of AMX where there are any, and else its instructions emulated.
+class AmxUnit {
+ public:
+  AmxUnit() {
+    if (amx_tile_strip() == nullptr) emulated_.emplace();
+  }
+  TileStrip strip() const { return amx_instructions(); }
+
+ private:
+  std::optional<EmulatedAmx> emulated_;
+};
+
 TEST_P(TilesTest, MultiplyLikeTheReference) {
-  std::vector<TileStrip> strips{&multiply_tile_strip<PlainTiles>};
-  if (amx_tile_strip() != nullptr) strips.push_back(amx_tile_strip());
+  const AmxUnit amx;
+  const std::vector<TileStrip> strips{&multiply_tile_strip<PlainTiles>, amx.strip()};
   struct Shape {
     int64_t m, n, k;
   };
@@ -42,6 +55,22 @@ TEST_P(TilesTest, MultiplyLikeTheReference) {
         }
       }
     }
+  }
+}
+
+TEST_P(TilesTest, ComputeTheSameBitsInPlainCode) {
+  const int64_t before = EmulatedAmx::instructions();
+  const AmxUnit amx;
+  Case c{70, 100, 130};
+  c.precision = Precision::bf16;
+  c.integers = true;  // no sum is rounded, which AMX does as it likes
+  Problem plain(c, random_);
+  Problem tiles = plain;
+  matrix_product_on_tiles(plain.arguments(c), &multiply_tile_strip<PlainTiles>, pool_);
+  matrix_product_on_tiles(tiles.arguments(c), amx.strip(), pool_);
+  EXPECT_CLOSE(tiles.c.values(), plain.c.values(), testing::exact());
+  if (amx_tile_strip() == nullptr) {
+    EXPECT_GT(EmulatedAmx::instructions(), before) << "nothing was emulated";
   }
 }
 

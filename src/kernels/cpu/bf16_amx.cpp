@@ -1,5 +1,5 @@
 // AMX tiles (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18). This file alone is
-// compiled for AMX, and nothing in it but amx_tile_strip() runs where the processor lacks it.
+// compiled for AMX, and nothing in it but amx_tile_strip() runs where the processor lacks it (tests emulate it).
 
 #include <cpuid.h>
 #include <immintrin.h>
@@ -81,9 +81,11 @@ bool machine_has_amx() {
 
 }  // namespace
 
+TileStrip amx_instructions() { return &multiply_tile_strip<AmxTiles>; }
+
 TileStrip amx_tile_strip() {
   static const bool present = machine_has_amx();
-  return present ? &multiply_tile_strip<AmxTiles> : nullptr;
+  return present ? amx_instructions() : nullptr;
 }
 
 }  // namespace incontext::kernels

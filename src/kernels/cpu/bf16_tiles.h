@@ -73,6 +73,9 @@ class PlainTiles {
 /// matrix_product with bf16 factors on tiles; `strip` multiplies them.
 void matrix_product_on_tiles(const MatrixProduct& product, TileStrip strip, base::ThreadPool& pool);
 
+/// The strip that AMX's instructions multiply, on whatever machine.
+TileStrip amx_instructions();
+
 /// The strip of this machine's AMX unit, or null where the processor or the operating system has none.
 TileStrip amx_tile_strip();
 

@@ -61,17 +61,20 @@ struct ScoreTileSize {
   static constexpr std::size_t kBlocks = kSums / kRows / kVectors;
 };
 
-/// Calls step(i) for i < count. When kFetch, what lies at `ahead` is fetched meanwhile, kElements elements for each
-/// step: a walk as even as this keeps memory busy, and never so busy that the steps wait for it.
-template <bool kFetch, int64_t kElements, class E, class Step>
-HWY_INLINE void ForEachStep(int64_t count, const E* ahead, const Step& step) {
+/// Calls step(i) for i < count. When kFetch, what lies at each of `ahead` is fetched meanwhile, kElements elements for
+/// each step: a walk as even as this keeps memory busy, and never so busy that the steps wait for it.
+template <bool kFetch, int64_t kElements, std::size_t kStreams, class E, class Step>
+HWY_INLINE void ForEachStep(int64_t count, const E* const (&ahead)[kStreams], const Step& step) {
   constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(E));
   constexpr int64_t kTogether = kFetch ? std::max<int64_t>(2, kLine / kElements) : 2;
   int64_t i = 0;
   for (; i + kTogether <= count; i += kTogether) {
     if constexpr (kFetch) {
+#pragma GCC unroll 4
+      for (std::size_t stream = 0; stream < kStreams; ++stream) {
 #pragma GCC unroll 16
-      for (int64_t e = 0; e < kTogether * kElements; e += kLine) hwy::Prefetch(ahead + i * kElements + e);
+        for (int64_t e = 0; e < kTogether * kElements; e += kLine) hwy::Prefetch(ahead[stream] + i * kElements + e);
+      }
     }
 #pragma GCC unroll 16
     for (int64_t j = 0; j < kTogether; ++j) step(i + j);
@@ -97,11 +100,12 @@ HWY_INLINE void ScoreTile(const float* const* q, int64_t head_dim, const Element
     }
   }
   const E* from[kBlocks];
+  const E* ahead[kBlocks];  // blocks follow each other: the tiles of a block share in fetching one further on
 #pragma GCC unroll 4
-  for (std::size_t b = 0; b < kBlocks; ++b) from[b] = keys[b] + first_vector * kLanes;
-  // Blocks follow each other: the tiles of a block fetch as much of one further on. Streams beside the first are left
-  // to the processor.
-  const E* ahead = keys[0] + std::max(kAhead, kKeyBlock * head_dim) + first_vector * kLanes * head_dim;
+  for (std::size_t b = 0; b < kBlocks; ++b) {
+    from[b] = keys[b] + first_vector * kLanes;
+    ahead[b] = keys[b] + std::max(kAhead, kKeyBlock * head_dim) + first_vector * kLanes * head_dim;
+  }
   ForEachStep<kFetch, kElements>(head_dim, ahead, [&](int64_t k) HWY_ATTR {
     V right[kBlocks][kVectors];
 #pragma GCC unroll 4
@@ -225,7 +229,8 @@ HWY_INLINE void SumValueTile(const float* HWY_RESTRICT p, const Element<kStorage
       sum[r][v] = add ? hn::LoadU(d, from) : hn::Zero(d);
     }
   }
-  ForEachStep<kFetch, static_cast<int64_t>(kVectors) * kLanes>(count, ahead, [&](int64_t j) HWY_ATTR {
+  const Element<kStorage>* const streams[1] = {ahead};
+  ForEachStep<kFetch, static_cast<int64_t>(kVectors) * kLanes>(count, streams, [&](int64_t j) HWY_ATTR {
     V right[kVectors];
 #pragma GCC unroll 8
     for (std::size_t v = 0; v < kVectors; v += static_cast<std::size_t>(kUnitVectors<kStorage>)) {
