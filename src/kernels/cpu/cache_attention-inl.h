@@ -50,8 +50,7 @@ constexpr int64_t PositionOf(int64_t vector) {
   return vector / 2 * kLanes + vector % 2 * (kKeyBlock / 2);
 }
 
-/// Scores of kRows queries for some vectors of kBlocks blocks of keys. Every score is one chain of multiply-adds over
-/// the head, so that its bits depend on nothing but query and key.
+/// How many vectors of how many blocks of keys a tile of kRows queries takes.
 template <std::size_t kRows>
 struct ScoreTileSize {
   /// Eight sums of vectors hide the latency of a multiply-add; the 32 registers of AVX-512 have room for twice as many,
@@ -82,6 +81,8 @@ HWY_INLINE void ForEachStep(int64_t count, const E* const (&ahead)[kStreams], co
   for (; i < count; ++i) step(i);
 }
 
+/// Scores of kRows queries for some vectors of kBlocks blocks of keys. Every score is one chain of multiply-adds over
+/// the head, so that its bits depend on nothing but query and key.
 template <Storage kStorage, std::size_t kRows, std::size_t kBlocks, std::size_t kVectors, bool kFetch>
 HWY_INLINE void ScoreTile(const float* const* q, int64_t head_dim, const Element<kStorage>* const* keys,
                           int64_t first_vector, float* const* scores) {

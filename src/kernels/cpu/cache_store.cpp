@@ -1,7 +1,6 @@
 #include "kernels/cache_store.h"
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "base/error.h"
