@@ -18,7 +18,6 @@ constexpr int64_t kComparedSteps = 5;
 
 struct BenchArguments {
   std::vector<std::string> models = train::benchmark_models();
-  std::string precision = "f32";
   double seconds = 10;
   std::string python = "/usr/bin/python3";
   std::string peer = "bench/peer_pytorch.py";
@@ -36,7 +35,7 @@ double median(std::vector<double> values) {
 // Steps of this process, with nothing else measured.
 base::Json bench_own(const std::string& model, const BenchArguments& arguments, const tensor::Runtime& runtime) {
   train::RunOptions options = train::benchmark_options(model);
-  options.training.precision = arguments.precision;
+  options.training.precision = arguments.compute.precision;
   const double peak_before = kernels::measure_fma_peak(tensor::kernel_pool());
   train::Trainer trainer(options, runtime.device, arguments.compute.operations());
   const train::BenchmarkResult result = train::measure_steps(trainer, arguments.seconds, 3);
@@ -44,7 +43,7 @@ base::Json bench_own(const std::string& model, const BenchArguments& arguments, 
   const double peak = std::max(peak_before, kernels::measure_fma_peak(tensor::kernel_pool()));
   const double steps_per_second = 1 / median(result.step_seconds);
   return {{"model", model},
-          {"precision", arguments.precision},
+          {"precision", arguments.compute.precision},
           {"threads", runtime.threads},
           {"steps_per_second", steps_per_second},
           {"share_of_fp32_peak", train::step_flops(options) * steps_per_second / peak},
@@ -70,7 +69,7 @@ double loss_difference(const std::vector<double>& ours, const std::vector<double
 base::Json bench_beside_peer(const std::string& model, const BenchArguments& arguments, int threads) {
   const std::vector<std::string> own = {"bench",       "train",
                                         "--models",    model,
-                                        "--precision", arguments.precision,
+                                        "--precision", arguments.compute.precision,
                                         "--seconds",   fmt::format("{}", arguments.seconds / 2),
                                         "--threads",   std::to_string(threads),
                                         "--ops",       arguments.compute.ops,
@@ -117,7 +116,8 @@ void print_row(const base::Json& row) {
 void run_bench_train(const BenchArguments& arguments) {
   const tensor::Runtime runtime = arguments.compute.start();
   if (!arguments.json) {
-    std::cout << fmt::format("{}; {} threads; {}\n", base::machine_description(), runtime.threads, arguments.precision);
+    std::cout << fmt::format("{}; {} threads; {}\n", base::machine_description(), runtime.threads,
+                             arguments.compute.precision);
     std::cout << "model       steps/s     of peak  peer steps/s   ratio  MiB (peak)  peer MiB  losses' diff\n"
               << std::flush;
   }
@@ -144,9 +144,7 @@ void add_bench_command(CLI::App& app, Invocation&) {
   command->add_option("--models", arguments->models, "which of tiny, small, standard, looped")
       ->check(CLI::IsMember(train::benchmark_models()))
       ->delimiter(',');
-  command->add_option("--precision", arguments->precision, "of our matrix products; the peer computes in f32")
-      ->check(CLI::IsMember({"f32", "bf16"}))
-      ->capture_default_str();
+  arguments->compute.add_precision_to(*command, "of our matrix products; the peer computes in f32");
   command->add_option("--seconds", arguments->seconds, "time for each measurement")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

@@ -43,8 +43,8 @@ void run_bench_decode(const BenchDecodeArguments& arguments) {
   const models::LanguageModel model(find_model_folder(arguments.model), torch::kCPU, arguments.compute.operations());
   base::Json results = base::Json::array();
   if (!arguments.json) {
-    std::cout << fmt::format("{}; {} threads; cache {}\n", base::machine_description(), runtime.threads,
-                             arguments.cache)
+    std::cout << fmt::format("{}; {} threads; cache {}; activations {}\n", base::machine_description(), runtime.threads,
+                             arguments.cache, arguments.compute.precision)
               << "   depth  tokens/s  MiB/token  GB/s read  of limit\n"
               << std::flush;
   }
@@ -65,11 +65,9 @@ void run_bench_decode(const BenchDecodeArguments& arguments) {
                              100 * share)
               << std::flush;
   }
-  base::Json json = {{"machine", base::machine_description()},
-                     {"threads", runtime.threads},
-                     {"cache", arguments.cache},
-                     {"read_bandwidth", best_bandwidth},
-                     {"results", results}};
+  base::Json json = {
+      {"machine", base::machine_description()},   {"threads", runtime.threads},       {"cache", arguments.cache},
+      {"precision", arguments.compute.precision}, {"read_bandwidth", best_bandwidth}, {"results", results}};
   if (arguments.prefill > 0) {
     json["prefill"] = bench_prefill(arguments, model, runtime.threads);
     const base::Json& prefill = json["prefill"];
@@ -104,6 +102,7 @@ void add_bench_decode_command(CLI::App& bench) {
   command->add_option("--cache", arguments->cache, "cache policy")->capture_default_str();
   command->add_flag("--json", arguments->json, "print one JSON object");
   arguments->compute.add_to(*command);
+  arguments->compute.add_inference_precision_to(*command);
   command->footer("Example:\n  incontext bench decode models/Llama-3.2-1B --depth 0,4096,16384");
   command->callback([arguments] { run_bench_decode(*arguments); });
 }

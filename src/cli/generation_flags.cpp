@@ -29,6 +29,7 @@ void GenerationFlags::add_to(CLI::App& command) {
   command.add_option("--cache", cache, "cache policy: full, full:f16 or full:f32")->capture_default_str();
   command.add_flag("--download", download, "fetch the model from the Hugging Face hub if it is not in the cache");
   compute.add_to(command);
+  compute.add_inference_precision_to(command);
 }
 
 std::filesystem::path GenerationFlags::folder(bool quiet) const {

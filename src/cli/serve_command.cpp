@@ -144,6 +144,7 @@ void add_serve_command(CLI::App& app, Invocation&) {
   command->add_flag("--download", arguments->download,
                     "fetch the model from the Hugging Face hub if it is not in the cache");
   arguments->compute.add_to(*command);
+  arguments->compute.add_inference_precision_to(*command);
   command->footer(
       "Example:\n  incontext serve models/Llama-3.2-1B-Instruct --port 8080\n"
       "  curl 127.0.0.1:8080/v1/completions -d '{\"prompt\": \"Once upon a time\"}'");

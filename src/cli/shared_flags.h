@@ -14,8 +14,12 @@ namespace incontext::cli {
 struct ComputeFlags {
   tensor::RuntimeOptions runtime;
   std::string ops = "kernels";
+  std::string precision = "f32";
 
   void add_to(CLI::App& command);
+  /// --precision, for the commands whose precision is in no configuration file. `of_what` ends its help.
+  void add_precision_to(CLI::App& command, const std::string& of_what);
+  void add_inference_precision_to(CLI::App& command);
   /// Starts the runtime; call once, before any tensor work.
   tensor::Runtime start() const;
   ops::Settings operations() const;

@@ -6,7 +6,7 @@
 namespace incontext::kernels {
 
 /// The instruction set that kernels use on this machine: "avx3_dl", "avx3", "avx2", "sse4", "ssse3", "scalar" …;
-/// "+amx" is appended where bf16 products run on AMX tiles.
+/// "+amx" is appended where bf16 products run on AMX tiles, "+bf16" where they run on AVX-512 BF16.
 std::string instruction_set();
 
 /// Every instruction set compiled in that this machine can run, best first.

@@ -3,13 +3,11 @@
 #include <cstdint>
 
 #include "base/threads.h"
+#include "kernels/precision.h"
 
 namespace incontext::kernels {
 
 enum class Activation { none, relu, gelu_tanh };
-
-/// How the factors of a product are rounded before they are multiplied. Sums are always in fp32.
-enum class Precision { f32, bf16 };
 
 /// What happens to each element of a product, in registers, before it is stored. In this order:
 ///   value = (A·B)[i, j] (+ C[i, j] when accumulate) (+ bias[j])

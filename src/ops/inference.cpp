@@ -32,8 +32,10 @@ void check_weight(const Tensor& x, const Tensor& weight, const Tensor& bias) {
               "[project] expected a bias of {} in float32", weight.size(0));
 }
 
-Tensor fallback(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  const Tensor y = torch::matmul(x, weight.to(x.device(), x.scalar_type()).t());
+Tensor fallback(const Settings& settings, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const bool bf16 = settings.precision == kernels::Precision::bf16;
+  const Tensor rounded = bf16 ? x.to(torch::kBFloat16).to(x.scalar_type()) : x;
+  const Tensor y = torch::matmul(rounded, weight.to(x.device(), x.scalar_type()).t());
   return bias.defined() ? y + bias : y;
 }
 
@@ -52,7 +54,7 @@ Tensor project(const Settings& settings, const Tensor& x, std::span<const Tensor
   if (!use_kernels(settings, x)) {
     std::vector<Tensor> parts;
     for (size_t index = 0; index < weights.size(); ++index) {
-      parts.push_back(fallback(x, weights[index], bias_of(index)));
+      parts.push_back(fallback(settings, x, weights[index], bias_of(index)));
     }
     return torch::cat(parts, 1);
   }
@@ -75,7 +77,8 @@ Tensor project(const Settings& settings, const Tensor& x, std::span<const Tensor
                            .depth = rows.size(1),
                            .x = rows.data_ptr<float>(),
                            .x_stride = rows.size(1),
-                           .matrices = matrices},
+                           .matrices = matrices,
+                           .precision = settings.precision},
                           tensor::kernel_pool());
   return y;
 }
@@ -86,7 +89,7 @@ Tensor project(const Settings& settings, const Tensor& x, const Tensor& weight, 
   base::check(!residual.defined() || residual.sizes() == torch::IntArrayRef({x.size(0), weight.size(0)}),
               "[project] expected a residual [{}, {}]", x.size(0), weight.size(0));
   if (!use_kernels(settings, x)) {
-    const Tensor y = fallback(x, weight, bias);
+    const Tensor y = fallback(settings, x, weight, bias);
     return residual.defined() ? y + residual : y;
   }
   const Tensor rows = x.contiguous();
@@ -104,7 +107,8 @@ Tensor project(const Settings& settings, const Tensor& x, const Tensor& weight, 
                            .depth = rows.size(1),
                            .x = rows.data_ptr<float>(),
                            .x_stride = rows.size(1),
-                           .matrices = {&matrix, 1}},
+                           .matrices = {&matrix, 1},
+                           .precision = settings.precision},
                           tensor::kernel_pool());
   return y;
 }

@@ -10,7 +10,8 @@ struct Settings {
   /// false composes every operation from libtorch's own ("fallback"), with libtorch's gradients: the definition that
   /// our kernels are checked against, and what runs on devices and dtypes the kernels do not know.
   bool kernels = true;
-  /// Rounding of the factors of matrix products. Sums, and everything that is not a matrix product, stay in fp32.
+  /// Rounding of the factors of matrix products (in inference, of activations alone: weights are what they are stored
+  /// as). Sums, and everything that is not a matrix product, stay in fp32.
   kernels::Precision precision = kernels::Precision::f32;
 };
 

@@ -33,7 +33,8 @@ class AmxUnit {
 
 TEST_P(TilesTest, MultiplyLikeTheReference) {
   const AmxUnit amx;
-  const std::vector<TileStrip> strips{&multiply_tile_strip<PlainTiles>, amx.strip()};
+  std::vector<TileStrip> strips{&multiply_tile_strip<PlainTiles>, amx.strip()};
+  if (avx512_bf16_strip() != nullptr) strips.push_back(avx512_bf16_strip());
   struct Shape {
     int64_t m, n, k;
   };
@@ -63,12 +64,17 @@ TEST_P(TilesTest, ComputeTheSameBitsInPlainCode) {
   const AmxUnit amx;
   Case c{70, 100, 130};
   c.precision = Precision::bf16;
-  c.integers = true;  // no sum is rounded, which AMX does as it likes
+  c.integers = true;  // no sum is rounded, which each does in an order of its own
   Problem plain(c, random_);
   Problem tiles = plain;
   matrix_product_on_tiles(plain.arguments(c), &multiply_tile_strip<PlainTiles>, pool_);
   matrix_product_on_tiles(tiles.arguments(c), amx.strip(), pool_);
   EXPECT_CLOSE(tiles.c.values(), plain.c.values(), testing::exact());
+  if (avx512_bf16_strip() != nullptr) {
+    Problem vectors = tiles;
+    matrix_product_on_tiles(vectors.arguments(c), avx512_bf16_strip(), pool_);
+    EXPECT_CLOSE(vectors.c.values(), plain.c.values(), testing::exact());
+  }
   if (amx_tile_strip() == nullptr) {
     EXPECT_GT(EmulatedAmx::instructions(), before) << "nothing was emulated";
   }

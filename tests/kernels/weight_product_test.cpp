@@ -22,7 +22,10 @@ struct Case {
   bool bias = false, residual = false, in_place = false;
   bool integers = false;
   int64_t padding = 3, offset = 1;
+  Precision precision = Precision::f32;
 };
+
+constexpr Precision kBothPrecisions[] = {Precision::f32, Precision::bf16};
 
 /// The tensors of one case; copies of it start from the same values.
 struct Problem {
@@ -55,14 +58,15 @@ struct Problem {
                                         : nullptr,
                            ys[i].data(), ys[i].stride()});
     }
-    return {c.rows, c.depth, x.data(), x.stride(), arguments};
+    return {c.rows, c.depth, x.data(), x.stride(), arguments, c.precision};
   }
 };
 
 void expect_matches_reference(const Case& c, std::mt19937& random, base::ThreadPool& pool) {
-  SCOPED_TRACE(fmt::format("rows {} depth {} columns {} storage {} bias {} residual {} in place {} padding {}", c.rows,
-                           c.depth, c.columns.front(), static_cast<int>(c.storage), c.bias, c.residual, c.in_place,
-                           c.padding));
+  SCOPED_TRACE(
+      fmt::format("rows {} depth {} columns {} storage {} bias {} residual {} in place {} padding {} precision {}",
+                  c.rows, c.depth, c.columns.front(), static_cast<int>(c.storage), c.bias, c.residual, c.in_place,
+                  c.padding, static_cast<int>(c.precision)));
   Problem fast(c, random);
   Problem slow = fast;
   weight_product(fast.product(c), pool);
@@ -96,7 +100,8 @@ TEST_P(WeightProductTest, SweepsExtents) {
         c.residual = (count & 2) != 0;
         c.padding = count % 5;
         c.offset = count % 4;
-        c.integers = true;       // in steps of 1/64 all sums are exact
+        c.integers = true;  // in steps of 1/64 all sums are exact
+        c.precision = kBothPrecisions[static_cast<std::size_t>(count / 3 % 2)];
         count += 1 + count % 7;  // every combination of the above comes up
         expect_matches_reference(c, random_, pool_);
       }
@@ -110,9 +115,13 @@ TEST_P(WeightProductTest, SumsLongDepthsInBlocks) {
       for (const int64_t depth : {511, 512, 513, 1024, 1027, 2048}) {
         Case c{rows, depth, {26}, storage};
         c.bias = c.residual = true;
-        expect_matches_reference(c, random_, pool_);
-        c.integers = true;
-        expect_matches_reference(c, random_, pool_);
+        for (const Precision precision : kBothPrecisions) {
+          c.precision = precision;
+          c.integers = false;
+          expect_matches_reference(c, random_, pool_);
+          c.integers = true;
+          expect_matches_reference(c, random_, pool_);
+        }
       }
     }
   }
@@ -123,7 +132,10 @@ TEST_P(WeightProductTest, CutsRowsAndColumns) {
     for (const int64_t columns : {239, 241, 700}) {
       Case c{rows, 40, {columns}};
       c.bias = c.residual = c.integers = true;
-      expect_matches_reference(c, random_, pool_);
+      for (const Precision precision : kBothPrecisions) {
+        c.precision = precision;
+        expect_matches_reference(c, random_, pool_);
+      }
     }
   }
 }
@@ -132,11 +144,15 @@ TEST_P(WeightProductTest, SeveralWeightsAtOnce) {
   for (const int64_t rows : {1, 2, 4, 40}) {
     Case c{rows, 70, {64, 0, 16, 17, 1}};
     c.bias = true;
-    expect_matches_reference(c, random_, pool_);
+    for (const Precision precision : kBothPrecisions) {
+      c.precision = precision;
+      expect_matches_reference(c, random_, pool_);
+    }
   }
   // Each weight in a storage of its own.
-  for (const int64_t rows : {1, 30}) {
+  for (const int64_t rows : {1, 3, 30, 31}) {
     Case c{rows, 33, {9, 9, 9}};
+    c.precision = kBothPrecisions[rows % 2];
     Problem mixed(c, random_);
     for (std::size_t i = 0; i < 3; ++i) mixed.weights[i] = StoredMatrix(kAllStorages[i], 9, 33, 1, 1).fill(random_);
     WeightProduct product = mixed.product(c);
@@ -158,9 +174,11 @@ TEST_P(WeightProductTest, ResidualMayBeTheResultItself) {
 }
 
 TEST_P(WeightProductTest, BitsOfARowDoNotDependOnTheOtherRows) {
-  for (const Storage storage : kAllStorages) {
+  // Three storages, and bf16 by instructions for bf16 where there are any.
+  for (const int kind : {0, 1, 2, 3}) {
     for (const int64_t depth : {5, 64, 77, 1300}) {
-      Case c{150, depth, {61, 30}, storage};
+      Case c{150, depth, {61, 30}, kind < 3 ? kAllStorages[static_cast<std::size_t>(kind)] : Storage::bf16};
+      c.precision = kind < 3 ? Precision::f32 : Precision::bf16;
       c.bias = c.residual = true;
       Problem all(c, random_);
       weight_product(all.product(c), pool_);
@@ -186,8 +204,9 @@ TEST_P(WeightProductTest, BitsOfARowDoNotDependOnTheOtherRows) {
 }
 
 TEST_P(WeightProductTest, BitsDoNotDependOnThreadsOrOnOtherWeights) {
-  for (const int64_t rows : {1, 2, 9, 60}) {
+  for (const int64_t rows : {1, 2, 4, 9, 60, 61}) {
     Case c{rows, 600, {250, 33, 500}};
+    c.precision = kBothPrecisions[rows % 2];
     const Problem first(c, random_);
     std::vector<std::vector<float>> results;
     for (const int threads : {1, 2, 3, 5}) {
@@ -206,8 +225,9 @@ TEST_P(WeightProductTest, BitsDoNotDependOnThreadsOrOnOtherWeights) {
 }
 
 TEST_P(WeightProductTest, BitsDoNotDependOnThePlaceOfAColumn) {
-  for (const int64_t rows : {1, 2, 9, 60}) {
+  for (const int64_t rows : {1, 2, 4, 9, 60, 61}) {
     Case c{rows, 130, {50}};
+    c.precision = kBothPrecisions[rows % 2];
     Problem all(c, random_);
     weight_product(all.product(c), pool_);
     for (const int64_t first : {1, 7, 49}) {
@@ -223,6 +243,16 @@ TEST_P(WeightProductTest, BitsDoNotDependOnThePlaceOfAColumn) {
       }
     }
   }
+}
+
+TEST_P(WeightProductTest, RoundsRowsToNearestEven) {
+  // 1 + 2^-8 lies between two neighbours and goes to 1, 1 + 3 * 2^-8 to 1 + 2^-6.
+  const std::vector<float> x{1.00390625F, 1.01171875F, 0, 0};
+  const std::vector<uint16_t> weight{to_bf16(1), 0, 0, 0, 0, to_bf16(1), 0, 0, to_bf16(1), to_bf16(-1), 0, 0};
+  std::vector<float> y(3);
+  const WeightMatrix matrix{Storage::bf16, weight.data(), 4, 3, nullptr, nullptr, y.data(), 3};
+  weight_product({1, 4, x.data(), 4, {&matrix, 1}, Precision::bf16}, pool_);
+  EXPECT_CLOSE(y, (std::vector<float>{1, 1.015625F, -0.015625F}), exact());
 }
 
 TEST(WeightProductReference, MultipliesByTheTransposedWeight) {

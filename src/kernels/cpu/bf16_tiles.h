@@ -11,7 +11,8 @@
 namespace incontext::kernels {
 
 /// Products of bf16 factors on a unit that multiplies small tiles: 16 rows of A by 16 columns of B, 32 deep, with sums
-/// in fp32 (Intel's AMX). The work comes in blocks of 2 x 2 tiles, so that each loaded tile is used twice:
+/// in fp32 (Intel's AMX, or AVX-512 BF16, whose vectors are rows of such tiles). The work comes in blocks of 2 x 2
+/// tiles, so that each loaded tile is used twice:
 ///   left block  [2 halves][16 rows][32 k]                         of 32 rows and 32 k
 ///   right block [2 halves][16 pairs of k][16 columns][2 of a pair]  of 32 k and 32 columns
 constexpr int64_t kTileBlock = 32;
@@ -79,7 +80,10 @@ TileStrip amx_instructions();
 /// The strip of this machine's AMX unit, or null where the processor or the operating system has none.
 TileStrip amx_tile_strip();
 
-/// The same, but null as well while dispatch is limited to an instruction set without AMX.
+/// The strip that AVX-512 BF16 multiplies, or null where the processor has none.
+TileStrip avx512_bf16_strip();
+
+/// The better of both that this machine has and dispatch is not limited below; null for none.
 TileStrip usable_tile_strip();
 
 }  // namespace incontext::kernels

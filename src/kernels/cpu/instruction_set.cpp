@@ -74,7 +74,9 @@ void apply_environment() {
 
 std::string instruction_set() {
   apply_environment();
-  return name_of(best_of(usable())) + (usable_tile_strip() != nullptr ? "+amx" : "");
+  const TileStrip strip = usable_tile_strip();
+  const char* extension = strip == nullptr ? "" : strip == amx_tile_strip() ? "+amx" : "+bf16";
+  return name_of(best_of(usable())) + extension;
 }
 
 std::vector<std::string> available_instruction_sets() {

@@ -161,7 +161,9 @@ void matrix_product_on_tiles(const MatrixProduct& product, TileStrip strip, base
 
 TileStrip usable_tile_strip() {
   // AMX comes with AVX-512: whoever limits dispatch to less wants no AMX either.
-  return (hwy::SupportedTargets() & HWY_AVX3) != 0 ? amx_tile_strip() : nullptr;
+  if ((hwy::SupportedTargets() & HWY_AVX3) == 0) return nullptr;
+  const TileStrip amx = amx_tile_strip();
+  return amx != nullptr ? amx : avx512_bf16_strip();
 }
 
 }  // namespace incontext::kernels

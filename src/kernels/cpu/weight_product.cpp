@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/weight_bf16.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/weight_product.cpp"
@@ -64,7 +65,50 @@ inline WeightProduct order_for_bf16(const WeightProduct& p) {
   return ordered;
 }
 
-void RunPiece(const WeightProduct& p, const WeightProduct& ordered, const WeightCut& cut, int64_t piece) {
+/// The product with its rows rounded to bf16.
+inline WeightProduct round_rows(const WeightProduct& p) {
+  WeightProduct rounded = p;
+  rounded.x_stride = RoundUpTo(p.depth, kLanes);
+  float* x = scratch(Scratch::extra, p.rows * rounded.x_stride);
+  rounded.x = x;
+  for (int64_t i = 0; i < p.rows; ++i, x += rounded.x_stride) {
+    ForEachVector(p.depth, [&](auto d, int64_t k) HWY_ATTR {
+      hn::StoreU(RoundToBf16(d, hn::LoadU(d, p.x + i * p.x_stride + k)), d, x + k);
+    });
+  }
+  return rounded;
+}
+
+/// The rows as `unit` wants them.
+inline Bf16Rows pack_rows(const WeightProduct& p, const Bf16Unit& unit, base::ThreadPool& pool) {
+  Bf16Rows packed{p.rows, p.depth, p.rows <= 2 ? p.rows : static_cast<int64_t>(kDotRows)};
+  const int64_t strips = CeilDivide(p.rows, packed.strip);
+  const int64_t size = packed.strip * RoundUpTo(p.depth, kBf16Step);
+  auto* data = reinterpret_cast<uint16_t*>(scratch(Scratch::shared, strips * size / 2));
+  packed.data = data;
+  const auto pack = [&](int64_t strip, int) {
+    const int64_t row = strip * packed.strip;
+    unit.pack(p.x + row * p.x_stride, p.x_stride, std::min(packed.strip, p.rows - row), p.depth, packed.strip,
+              data + strip * size);
+  };
+  if (strips > 1) {
+    pool.run(strips, pack);
+  } else {
+    pack(0, 0);
+  }
+  return packed;
+}
+
+/// The rows of a product in the forms that its weights want; a form no weight wants is that of another.
+struct WeightRows {
+  const WeightProduct* plain = nullptr;
+  const WeightProduct* ordered = nullptr;  // for few rows and weights in bf16
+  const Bf16Unit* unit = nullptr;          // for weights in bf16, or null
+  Bf16Rows packed;                         // for that
+};
+
+void RunPiece(const WeightRows& rows, const WeightCut& cut, int64_t piece) {
+  const WeightProduct& p = *rows.plain;
   const auto at =
       static_cast<std::size_t>(std::upper_bound(cut.ends.begin(), cut.ends.end(), piece) - cut.ends.begin());
   const WeightMatrix& w = p.matrices[at];
@@ -74,22 +118,36 @@ void RunPiece(const WeightProduct& p, const WeightProduct& ordered, const Weight
   outputs.rows = std::min(cut.row_block, p.rows - outputs.row);
   outputs.column = within / cut.row_blocks * cut.column_range;
   outputs.columns = std::min(cut.column_range, w.columns - outputs.column);
+  if (rows.unit != nullptr && w.storage == Storage::bf16) {
+    return rows.unit->multiply(rows.packed, w, outputs.row, outputs.rows, outputs.column, outputs.columns);
+  }
   WithStorage(w.storage, [&](auto kind) HWY_ATTR {
     if (p.rows >= kManyRows) {
       MultiplyMany<kind>(p, w, outputs);
     } else {
-      MultiplyFew<kind>(kind == Storage::bf16 ? ordered : p, w, outputs);
+      MultiplyFew<kind>(kind == Storage::bf16 ? *rows.ordered : p, w, outputs);
     }
   });
 }
 
-void WeightProductTarget(const WeightProduct& p, base::ThreadPool& pool) {
-  const WeightCut cut = cut_product(p, pool.size());
-  const bool few_with_bf16 =
-      p.rows < kManyRows && std::any_of(p.matrices.begin(), p.matrices.end(),
-                                        [](const WeightMatrix& w) { return w.storage == Storage::bf16; });
-  const WeightProduct ordered = few_with_bf16 ? order_for_bf16(p) : p;
-  pool.run(cut.ends.back(), [&](int64_t piece, int) { RunPiece(p, ordered, cut, piece); });
+/// With `unit` null products with bf16 weights are ordinary ones of rounded rows.
+void WeightProductTarget(const WeightProduct& product, const Bf16Unit* unit, base::ThreadPool& pool) {
+  const auto& matrices = product.matrices;
+  const auto in_bf16 = [](const WeightMatrix& w) { return w.storage == Storage::bf16; };
+  const bool any_bf16 = std::any_of(matrices.begin(), matrices.end(), in_bf16);
+  const bool others = !std::all_of(matrices.begin(), matrices.end(), in_bf16);
+  const bool round = product.precision == Precision::bf16 && (unit == nullptr || others);
+  const WeightProduct plain = round ? round_rows(product) : product;
+  WeightRows rows{&plain, &plain, any_bf16 ? unit : nullptr, {}};
+  WeightProduct ordered;
+  if (rows.unit != nullptr) {
+    rows.packed = pack_rows(product, *unit, pool);
+  } else if (any_bf16 && product.rows < kManyRows) {
+    ordered = order_for_bf16(plain);
+    rows.ordered = &ordered;
+  }
+  const WeightCut cut = cut_product(product, pool.size());
+  pool.run(cut.ends.back(), [&](int64_t piece, int) { RunPiece(rows, cut, piece); });
 }
 
 }  // namespace incontext::kernels::HWY_NAMESPACE
@@ -122,7 +180,9 @@ void weight_product(const WeightProduct& product, base::ThreadPool& pool) {
   check_weights(product);
   if (product.rows == 0 || product.matrices.empty()) return;
   apply_environment();
-  HWY_DYNAMIC_DISPATCH(WeightProductTarget)(product, pool);
+  // Whoever limits dispatch to less than AVX-512 wants none of its extensions either.
+  const bool allowed = product.precision == Precision::bf16 && (hwy::SupportedTargets() & HWY_AVX3) != 0;
+  HWY_DYNAMIC_DISPATCH(WeightProductTarget)(product, allowed ? avx512_bf16_unit() : nullptr, pool);
 }
 
 }  // namespace incontext::kernels

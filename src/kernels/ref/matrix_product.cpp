@@ -1,19 +1,13 @@
 #include "kernels/matrix_product.h"
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <numbers>
 
+#include "kernels/storage.h"
+
 namespace incontext::kernels::ref {
 namespace {
-
-/// The nearest bf16 value, ties to even.
-float round_to_bf16(float x) {
-  if (std::isnan(x)) return x;
-  const auto bits = std::bit_cast<uint32_t>(x);
-  return std::bit_cast<float>((bits + 0x7FFFU + ((bits >> 16U) & 1U)) & 0xFFFF0000U);
-}
 
 double tanh_of_gelu(double x) { return std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)); }
 
@@ -50,8 +44,8 @@ double dot(const MatrixProduct& p, Precision precision, int64_t i, int64_t j) {
     float a = p.transpose_a ? p.a[k * p.a_stride + i] : p.a[i * p.a_stride + k];
     float b = p.transpose_b ? p.b[j * p.b_stride + k] : p.b[k * p.b_stride + j];
     if (precision == Precision::bf16) {
-      a = round_to_bf16(a);
-      b = round_to_bf16(b);
+      a = from_bf16(to_bf16(a));
+      b = from_bf16(to_bf16(b));
     }
     sum += static_cast<double>(a) * static_cast<double>(b);
   }
