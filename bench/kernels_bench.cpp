@@ -1,6 +1,7 @@
 // The share of this machine's peak that the kernels reach at the shapes of a training step: 64 sequences of 82 tokens,
 // widths 64, 128 and 256. Each kernel is first compared with its definition.
-//   kernels_bench [threads]
+//   kernels_bench [threads] [f32|bf16] [part of a product's name]
+// bf16: products alone, with bf16 factors, as a share of the fp32 peak. With a name: the products so named alone.
 
 #include <fmt/format.h>
 #include <immintrin.h>
@@ -127,7 +128,10 @@ struct Shape {
   Epilogue epilogue = {};
 };
 
-void bench_product(const Shape& s, int64_t width, double peak, base::ThreadPool& pool) {
+void bench_product(const Shape& s, int64_t width, Precision precision, const std::string& wanted, double peak,
+                   base::ThreadPool& pool) {
+  const std::string name = fmt::format("{} {} {}x{}x{}", width, s.name, s.rows, s.columns, s.depth);
+  if (name.find(wanted) == std::string::npos) return;
   const std::vector<float> a = random_values(s.rows * s.depth, 1);
   const std::vector<float> b = random_values(s.columns * s.depth, 2);
   const std::vector<float> bias = random_values(s.columns, 3);
@@ -141,21 +145,21 @@ void bench_product(const Shape& s, int64_t width, double peak, base::ThreadPool&
   p.epilogue = s.epilogue;
   if (s.transpose_b) p.epilogue.bias = bias.data();
   if (p.epilogue.activation != Activation::none) p.epilogue.preactivation = pre.data();
-  const std::string name = fmt::format("{} {} {}x{}x{}", width, s.name, s.rows, s.columns, s.depth);
   // The definition is slow: compare a few rows.
   MatrixProduct few = p;
   few.rows = std::min<int64_t>(s.rows, 7);
   std::vector<float> expected(static_cast<std::size_t>(few.rows * s.columns)), expected_pre = pre;
   few.c = expected.data();
   if (few.epilogue.preactivation != nullptr) few.epilogue.preactivation = expected_pre.data();
-  ref::matrix_product(few, Precision::f32);
-  matrix_product(p, Precision::f32, pool);
+  ref::matrix_product(few, precision);
+  matrix_product(p, precision, pool);
   check_close(name, {c.begin(), c.begin() + few.rows * s.columns}, expected);
-  const Timing timing = time_of(pool.size() == 1, [&] { matrix_product(p, Precision::f32, pool); });
+  const Timing timing = time_of(pool.size() == 1, [&] { matrix_product(p, precision, pool); });
   report(name, timing, 2.0 * static_cast<double>(s.rows * s.columns * s.depth), "GFLOP/s", peak);
 }
 
-void bench_products(int64_t width, double peak, base::ThreadPool& pool) {
+void bench_products(int64_t width, Precision precision, const std::string& wanted, double peak,
+                    base::ThreadPool& pool) {
   const Epilogue gelu{.activation = Activation::gelu_tanh};
   const Epilogue gelu_gradient{.activation = Activation::gelu_tanh, .activation_gradient = true};
   const std::vector<Shape> shapes{
@@ -171,7 +175,7 @@ void bench_products(int64_t width, double peak, base::ThreadPool& pool) {
       {"projection weight gradient", width, width, kTokens, true},
       {"mlp up weight gradient", 4 * width, width, kTokens, true},
       {"mlp down weight gradient", width, 4 * width, kTokens, true}};
-  for (const Shape& shape : shapes) bench_product(shape, width, peak, pool);
+  for (const Shape& shape : shapes) bench_product(shape, width, precision, wanted, peak, pool);
 }
 
 /// Operations that the triangle needs: products of queries and keys up to the diagonal.
@@ -251,18 +255,20 @@ void bench_adam(base::ThreadPool& pool) {
          4.0 * kSize, "GB/s", 0);
 }
 
-void bench_all(int threads) {
+void bench_all(int threads, Precision precision, const std::string& wanted) {
+  const bool others = precision == Precision::f32 && wanted.empty();
   base::ThreadPool pool(threads);
   const double peak = measure_peak(pool);
   fmt::print("{}; kernels use {}; {} threads; peak {:.1f} GFLOP/s\n", base::machine_description(), instruction_set(),
              threads, peak / 1e9);
   fmt::print("{:<44} {:>12} {:>16} {:>8} {:>8}\n", "", "median", "best", "best", "median");
   for (const int64_t width : {64, 128, 256}) {
-    bench_products(width, peak, pool);
+    bench_products(width, precision, wanted, peak, pool);
+    if (!others) continue;
     bench_attention(width, peak, pool);
     bench_norm(width, pool);
   }
-  bench_adam(pool);
+  if (others) bench_adam(pool);
 }
 
 }  // namespace
@@ -270,7 +276,11 @@ void bench_all(int threads) {
 
 int main(int argc, char** argv) {
   try {
-    incontext::kernels::bench_all(argc > 1 ? std::atoi(argv[1]) : 1);
+    const std::vector<std::string> arguments(argv + 1, argv + argc);
+    const bool bf16 = arguments.size() > 1 && arguments[1] == "bf16";
+    incontext::kernels::bench_all(arguments.empty() ? 1 : std::stoi(arguments[0]),
+                                  bf16 ? incontext::kernels::Precision::bf16 : incontext::kernels::Precision::f32,
+                                  arguments.size() > 2 ? arguments[2] : "");
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());
     return 1;

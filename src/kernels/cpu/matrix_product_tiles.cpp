@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 
 #include "base/threads.h"
@@ -19,53 +18,115 @@
 HWY_BEFORE_NAMESPACE();
 namespace incontext::kernels::HWY_NAMESPACE {
 
-/// Round to nearest even; NaN stays NaN. Without branches, for the compiler to vectorise.
-HWY_INLINE uint16_t Bf16Bits(float x) {
-  const auto bits = std::bit_cast<uint32_t>(x);
-  const uint32_t rounded = (bits + 0x7FFFU + ((bits >> 16U) & 1U)) >> 16U;
-  const uint32_t quiet = (bits >> 16U) | 0x40U;
-  return static_cast<uint16_t>((bits & 0x7FFFFFFFU) > 0x7F800000U ? quiet : rounded);
+// A block is packed from 32 rows of up to 32 floats, as pairs: two bf16 of neighbouring k in a lane of 32 bits. Where
+// neighbours in memory are neighbours in k the pairs of a row come of it alone; else two rows make a row of pairs. A
+// left block wants rows of pairs, a right block columns of them: whatever is the wrong way is transposed.
+
+using PairLanes = hn::RebindToUnsigned<Full>;
+constexpr int64_t kPairs = kTileBlock / 2;
+
+/// The bits of the nearest bf16 in the upper half of each lane, ties to even; NaN stays NaN.
+template <class D, class V>
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> UpperBf16(D /*d*/, V x) {
+  const hn::RebindToUnsigned<D> du;
+  const auto bits = hn::BitCast(du, x);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1U));
+  const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFFU)));
+  return hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(x)), hn::Or(bits, hn::Set(du, 0x400000U)), rounded);
 }
 
-/// block[o, n] = in[o * stride + n], or in[n * stride + o] when transposed, for o < outer, n < inner; else 0.
-void GatherBlock(const float* in, int64_t stride, bool transposed, int64_t outer, int64_t inner, float* block) {
-  outer = std::min(outer, kTileBlock);
-  inner = std::min(inner, kTileBlock);
-  if (outer < kTileBlock || inner < kTileBlock) std::fill_n(block, kTileBlockSize, 0.0F);
+template <class D, class V>
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> JoinPairs(D d, V even, V odd) {
+  const hn::RebindToUnsigned<D> du;
+  return hn::Or(hn::ShiftRight<16>(UpperBf16(d, even)), hn::And(UpperBf16(d, odd), hn::Set(du, 0xFFFF0000U)));
+}
+
+/// A row of 32 floats as 16 pairs of neighbours.
+HWY_INLINE void PairNeighbours(const float* in, uint32_t* out) {
+#if HWY_TARGET == HWY_SCALAR
+  for (int64_t i = 0; i < kPairs; ++i) {
+    out[i] = hn::GetLane(JoinPairs(One(), hn::Set(One(), in[2 * i]), hn::Set(One(), in[2 * i + 1])));
+  }
+#else
+  const Full d;
+  for (int64_t i = 0; i < kPairs; i += kLanes) {
+    const auto low = hn::LoadU(d, in + 2 * i), high = hn::LoadU(d, in + 2 * i + kLanes);
+    hn::StoreU(JoinPairs(d, hn::ConcatEven(d, high, low), hn::ConcatOdd(d, high, low)), PairLanes(), out + i);
+  }
+#endif
+}
+
+/// Two rows of 32 floats as 32 pairs of elements below each other.
+HWY_INLINE void PairRows(const float* even, const float* odd, uint32_t* out) {
+  const Full d;
+  for (int64_t i = 0; i < kTileBlock; i += kLanes) {
+    hn::StoreU(JoinPairs(d, hn::LoadU(d, even + i), hn::LoadU(d, odd + i)), PairLanes(), out + i);
+  }
+}
+
+/// out[c * out_stride + r] = in[r * in_stride + c] for r < rows and c < columns, multiples of 4.
+HWY_INLINE void TransposePairs(const uint32_t* in, int64_t in_stride, int64_t rows, int64_t columns, uint32_t* out,
+                               int64_t out_stride) {
+  // Moves alone, which leave the bits of any float as they are.
+  const auto* from = reinterpret_cast<const float*>(in);
+  auto* to = reinterpret_cast<float*>(out);
+  for (int64_t r = 0; r < rows; r += 4) {
+    for (int64_t c = 0; c < columns; c += 4) {
+      Transpose4(from + r * in_stride + c, in_stride, to + c * out_stride + r, out_stride);
+    }
+  }
+}
+
+/// 32 rows of 32 floats, of which `outer` rows and `inner` floats are there and the others are 0: those of `in`, or a
+/// copy in `block` where some are missing.
+struct BlockRows {
+  const float* data;
+  int64_t stride;
+  const float* row(int64_t r) const { return data + r * stride; }
+};
+
+HWY_INLINE BlockRows WholeBlock(const float* in, int64_t stride, int64_t outer, int64_t inner, float* block) {
+  if (outer >= kTileBlock && inner >= kTileBlock) return {in, stride};
+  std::fill_n(block, kTileBlockSize, 0.0F);
+  for (int64_t r = 0; r < std::min(outer, kTileBlock); ++r) {
+    std::copy_n(in + r * stride, std::min(inner, kTileBlock), block + r * kTileBlock);
+  }
+  return {block, kTileBlock};
+}
+
+/// Fetches up to 32 rows of 32 floats.
+HWY_INLINE void PrefetchBlock(const float* in, int64_t stride, int64_t rows) {
+  for (int64_t r = 0; r < std::min(rows, kTileBlock); ++r) {
+    hwy::Prefetch(in + r * stride);
+    hwy::Prefetch(in + r * stride + kTileBlock / 2);
+  }
+}
+
+/// A left block: [32 rows][16 pairs], the two halves one behind the other. Memory is [row][k], or [k][row].
+void PackLeftBlock(const BlockRows& in, bool transposed, uint32_t* out) {
   if (!transposed) {
-    for (int64_t o = 0; o < outer; ++o) std::copy_n(in + o * stride, inner, block + o * kTileBlock);
+    for (int64_t r = 0; r < kTileBlock; ++r) PairNeighbours(in.row(r), out + r * kPairs);
     return;
   }
-  int64_t n = 0;
-  for (; n + 4 <= inner; n += 4) {
-    int64_t o = 0;
-    for (; o + 4 <= outer; o += 4) Transpose4(in + n * stride + o, stride, block + o * kTileBlock + n, kTileBlock);
-    for (; o < outer; ++o) {
-      for (int64_t i = n; i < n + 4; ++i) block[o * kTileBlock + i] = in[i * stride + o];
-    }
-  }
-  for (; n < inner; ++n) {
-    for (int64_t o = 0; o < outer; ++o) block[o * kTileBlock + n] = in[n * stride + o];
-  }
+  HWY_ALIGN uint32_t pairs[kPairs * kTileBlock];
+  for (int64_t k = 0; k < kPairs; ++k) PairRows(in.row(2 * k), in.row(2 * k + 1), pairs + k * kTileBlock);
+  TransposePairs(pairs, kTileBlock, kPairs, kTileBlock, out, kPairs);
 }
 
-/// From rows of 32 k: the two halves lie one behind the other already.
-void StoreLeftBlock(const float* block, uint16_t* out) {
-  for (int64_t i = 0; i < kTileBlockSize; ++i) out[i] = Bf16Bits(block[i]);
-}
-
-/// From 32 k of 32 columns: pairs of k go beside each other.
-void StoreRightBlock(const float* block, uint16_t* out) {
-  for (int64_t half = 0; half < 2; ++half) {
-    for (int64_t k = 0; k < kTileBlock; k += 2) {
-      const float* even = block + k * kTileBlock + half * 16;
-      const float* odd = even + kTileBlock;
-      for (int64_t j = 0; j < 16; ++j, out += 2) {
-        out[0] = Bf16Bits(even[j]);
-        out[1] = Bf16Bits(odd[j]);
-      }
+/// A right block: two halves of [16 pairs][16 columns]. Memory is [k][column], or [column][k].
+void PackRightBlock(const BlockRows& in, bool transposed, uint32_t* out) {
+  HWY_ALIGN uint32_t pairs[kTileBlock * kPairs];
+  if (!transposed) {
+    for (int64_t k = 0; k < kPairs; ++k) {
+      PairRows(in.row(2 * k), in.row(2 * k + 1), pairs);
+      std::copy_n(pairs, kPairs, out + k * kPairs);
+      std::copy_n(pairs + kPairs, kPairs, out + (kPairs + k) * kPairs);
     }
+    return;
   }
+  for (int64_t j = 0; j < kTileBlock; ++j) PairNeighbours(in.row(j), pairs + j * kPairs);
+  TransposePairs(pairs, kPairs, kPairs, kPairs, out, kPairs);
+  TransposePairs(pairs + kPairs * kPairs, kPairs, kPairs, kPairs, out + kPairs * kPairs, kPairs);
 }
 
 /// The extents of a product in blocks.
@@ -75,6 +136,9 @@ struct Blocks {
   int64_t steps;          // blocks of 32 k in a chunk
   int64_t right_size() const { return steps * kTileBlockSize; }
 };
+
+/// Blocks of columns that are multiplied and then finished: 16 KiB of sums in the first-level cache.
+constexpr int64_t kFinishBlocks = 4;
 
 Blocks cut_blocks(const MatrixProduct& p) {
   const Plan plan = make_plan(p, Precision::bf16, 1);
@@ -98,9 +162,10 @@ const uint16_t* PackRightBlocks(const MatrixProduct& p, const Blocks& blocks, ba
     uint16_t* out = packed + piece * blocks.right_size();
     for (int64_t k = first; k < first + blocks.steps * kTileBlock; k += kTileBlock, out += kTileBlockSize) {
       const int64_t left = std::max<int64_t>(0, last - k);
-      const float* in = p.transpose_b ? p.b + column * p.b_stride + k : p.b + k * p.b_stride + column;
-      GatherBlock(in, p.b_stride, p.transpose_b, left, p.columns - column, block);
-      StoreRightBlock(block, out);
+      const BlockRows rows =
+          p.transpose_b ? WholeBlock(p.b + column * p.b_stride + k, p.b_stride, p.columns - column, left, block)
+                        : WholeBlock(p.b + k * p.b_stride + column, p.b_stride, left, p.columns - column, block);
+      PackRightBlock(rows, p.transpose_b, reinterpret_cast<uint32_t*>(out));
     }
   });
   return packed;
@@ -111,11 +176,27 @@ void PackLeftStrip(const MatrixProduct& p, const Blocks& blocks, int64_t row, in
   HWY_ALIGN float block[kTileBlockSize];
   const int64_t first = chunk * blocks.chunk;
   const int64_t last = std::min(p.depth, first + blocks.chunk);
-  for (int64_t k = first; k < first + blocks.steps * kTileBlock; k += kTileBlock, out += kTileBlockSize) {
+  int64_t k = first;
+  if (!p.transpose_a && p.rows - row >= kTileBlock) {
+    // Row by row, so that each is one stream.
+    const int64_t whole = (last - first) / kTileBlock;
+    for (int64_t r = 0; r < kTileBlock; ++r) {
+      const float* in = p.a + (row + r) * p.a_stride + first;
+      auto* pairs = reinterpret_cast<uint32_t*>(out) + r * kPairs;
+      for (int64_t step = 0; step < whole; ++step, in += kTileBlock, pairs += kTileBlockSize / 2) {
+        PairNeighbours(in, pairs);
+      }
+    }
+    k += whole * kTileBlock;
+    out += whole * kTileBlockSize;
+  }
+  for (; k < first + blocks.steps * kTileBlock; k += kTileBlock, out += kTileBlockSize) {
     const int64_t left = std::max<int64_t>(0, last - k);
-    const float* in = p.transpose_a ? p.a + k * p.a_stride + row : p.a + row * p.a_stride + k;
-    GatherBlock(in, p.a_stride, p.transpose_a, p.rows - row, left, block);
-    StoreLeftBlock(block, out);
+    if (p.transpose_a) PrefetchBlock(p.a + (k + kTileBlock) * p.a_stride + row, p.a_stride, left - kTileBlock);
+    const BlockRows rows = p.transpose_a
+                               ? WholeBlock(p.a + k * p.a_stride + row, p.a_stride, left, p.rows - row, block)
+                               : WholeBlock(p.a + row * p.a_stride + k, p.a_stride, p.rows - row, left, block);
+    PackLeftBlock(rows, p.transpose_a, reinterpret_cast<uint32_t*>(out));
   }
 }
 
@@ -128,9 +209,6 @@ void TilesProductTarget(const MatrixProduct& p, TileStrip multiply, base::Thread
     const int64_t row = piece / blocks.chunks * kTileBlock;
     uint16_t* left = Bf16Scratch(Scratch::left, blocks.right_size());
     PackLeftStrip(p, blocks, row, chunk, left);
-    const int64_t width = blocks.columns * kTileBlock;
-    float* sums = scratch(Scratch::right, kTileBlock * width);
-    multiply(left, right + chunk * blocks.columns * blocks.right_size(), blocks.steps, blocks.columns, sums);
     Output out = make_output(p, true, true);
     if (partial != nullptr) {
       out = {};
@@ -138,9 +216,20 @@ void TilesProductTarget(const MatrixProduct& p, TileStrip multiply, base::Thread
       out.stride = p.columns;
     }
     out.advance_rows(row);
-    for (int64_t i = 0; i < std::min(kTileBlock, p.rows - row); ++i) {
-      FinishRow(out, sums + i * width, p.columns);
-      out.advance_rows(1);
+    const uint16_t* factor = right + chunk * blocks.columns * blocks.right_size();
+    float* sums = scratch(Scratch::right, kTileBlock * kFinishBlocks * kTileBlock);
+    for (int64_t block = 0; block < blocks.columns; block += kFinishBlocks) {
+      const int64_t count = std::min(kFinishBlocks, blocks.columns - block);
+      const int64_t rows = std::min(kTileBlock, p.rows - row);
+      const int64_t columns = std::min(count * kTileBlock, p.columns - block * kTileBlock);
+      for (int64_t j = 0; j < columns; j += 16) prefetch_tile(out, j, rows);
+      multiply(left, factor + block * blocks.right_size(), blocks.steps, count, sums);
+      Output part = out;
+      for (int64_t i = 0; i < rows; ++i) {
+        FinishRow(part, sums + i * count * kTileBlock, columns);
+        part.advance_rows(1);
+      }
+      out.advance_columns(columns);
     }
   });
   if (partial != nullptr) AddChunks(p, blocks.chunks, partial, pool);
