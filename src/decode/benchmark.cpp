@@ -109,12 +109,12 @@ PrefillSpeed measure_prefill(const models::LanguageModel& model, const cache::Ca
   return {.tokens = tokens, .seconds = median(seconds), .flops = 2 * weights * count + scores};
 }
 
-LibraryProduct measure_library_product(bool bf16_weights, int threads) {
+LibraryProduct measure_library_product(bool bf16_factors, int threads) {
   const int before = torch::get_num_threads();
   torch::set_num_threads(threads);
   LibraryProduct best{product_rate(torch::kFloat32, 1536, 7), false};
   // Without instructions for bf16 the library falls back to loops that would take minutes at the full size.
-  if (bf16_weights && product_rate(torch::kBFloat16, 256, 3) > best.flops_per_second / 10) {
+  if (bf16_factors && product_rate(torch::kBFloat16, 256, 3) > best.flops_per_second / 10) {
     const double rate = product_rate(torch::kBFloat16, 1536, 7);
     if (rate > best.flops_per_second) best = {rate, true};
   }

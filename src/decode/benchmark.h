@@ -36,7 +36,7 @@ struct LibraryProduct {
   bool bf16 = false;
 };
 
-/// The product in fp32 or, for bf16 weights, the one in bf16 where that is faster.
-LibraryProduct measure_library_product(bool bf16_weights, int threads);
+/// The product in fp32 or, where both factors are in bf16, the one in bf16 where that is faster.
+LibraryProduct measure_library_product(bool bf16_factors, int threads);
 
 }  // namespace incontext::decode

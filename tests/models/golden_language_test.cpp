@@ -36,10 +36,14 @@ struct Pass {
   Tensor logits;
 };
 
-class GoldenLanguage : public ::testing::TestWithParam<std::tuple<std::string, bool>> {
+using kernels::Precision;
+using Case = std::tuple<std::string, bool, Precision>;
+
+class GoldenLanguage : public ::testing::TestWithParam<Case> {
  protected:
   Golden golden{std::get<0>(GetParam())};
-  LanguageModel model{golden.folder, torch::kCPU, {.kernels = std::get<1>(GetParam())}};
+  LanguageModel model{
+      golden.folder, torch::kCPU, {.kernels = std::get<1>(GetParam()), .precision = std::get<2>(GetParam())}};
 
   cache::SequenceState new_state() const {
     cache::SequenceState state;
@@ -47,7 +51,9 @@ class GoldenLanguage : public ::testing::TestWithParam<std::tuple<std::string, b
     return state;
   }
 
-  Pass run(cache::SequenceState& state, const std::vector<int64_t>& tokens) const {
+  Pass run(cache::SequenceState& state, const std::vector<int64_t>& tokens) const { return run(model, state, tokens); }
+
+  static Pass run(const LanguageModel& model, cache::SequenceState& state, const std::vector<int64_t>& tokens) {
     Pass result;
     Step step;
     step.sequences = {{&state, static_cast<int64_t>(tokens.size())}};
@@ -128,10 +134,27 @@ TEST_P(GoldenBits, NeighboursInABatchChangeNoBit) {
   }
 }
 
+class GoldenRounded : public GoldenLanguage {};
+
+// Rounding activations is what --precision bf16 does, and it does it: near the exact logits, never on them, and where
+// libtorch's products of rounded factors are. (A sum that lies on the edge between two bf16 may go either way.)
+TEST_P(GoldenRounded, LogitsAreThoseOfRoundedActivations) {
+  const LanguageModel composed(golden.folder, torch::kCPU, {.kernels = false, .precision = Precision::bf16});
+  cache::SequenceState state = new_state(), composed_state = new_state();
+  const Tensor logits = run(state, golden.prompt).logits;
+  const Tensor expected = run(composed, composed_state, golden.prompt).logits;
+  const Tensor exact = golden.states.tensor("logits");
+  const double distance = (logits - exact).norm().item<double>() / exact.norm().item<double>();
+  EXPECT_GT(distance, 2e-4);
+  EXPECT_LT(distance, 2e-2);
+  EXPECT_LT((logits - expected).norm().item<double>(), 0.5 * (logits - exact).norm().item<double>());
+}
+
 TEST_P(GoldenLanguage, EveryTensorIsUsed) { EXPECT_EQ(model.unread(), std::vector<std::string>()); }
 
-std::string name_of(const ::testing::TestParamInfo<std::tuple<std::string, bool>>& tested) {
-  return std::get<0>(tested.param) + (std::get<1>(tested.param) ? "_kernels" : "_fallback");
+std::string name_of(const ::testing::TestParamInfo<Case>& tested) {
+  return std::get<0>(tested.param) + (std::get<1>(tested.param) ? "_kernels" : "_fallback") +
+         (std::get<2>(tested.param) == Precision::bf16 ? "_bf16" : "");
 }
 
 const std::vector<std::string> kInParts = {"gpt2",    "gpt2_scaled",  "llama2",        "llama31", "llama_biases",
@@ -146,11 +169,21 @@ std::vector<std::string> all_models() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenLanguage,
-                         ::testing::Combine(::testing::ValuesIn(all_models()), ::testing::Bool()), name_of);
+                         ::testing::Combine(::testing::ValuesIn(all_models()), ::testing::Bool(),
+                                            ::testing::Values(Precision::f32)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(Families, GoldenRounded,
+                         ::testing::Combine(::testing::ValuesIn(all_models()), ::testing::Values(true),
+                                            ::testing::Values(Precision::bf16)),
+                         name_of);
 INSTANTIATE_TEST_SUITE_P(Families, GoldenBits,
-                         ::testing::Combine(::testing::ValuesIn(all_models()), ::testing::Values(true)), name_of);
+                         ::testing::Combine(::testing::ValuesIn(all_models()), ::testing::Values(true),
+                                            ::testing::Values(Precision::f32, Precision::bf16)),
+                         name_of);
 INSTANTIATE_TEST_SUITE_P(Families, GoldenBitsInParts,
-                         ::testing::Combine(::testing::ValuesIn(kInParts), ::testing::Values(true)), name_of);
+                         ::testing::Combine(::testing::ValuesIn(kInParts), ::testing::Values(true),
+                                            ::testing::Values(Precision::f32, Precision::bf16)),
+                         name_of);
 
 }  // namespace
 }  // namespace incontext::models
