@@ -94,14 +94,6 @@ HWY_INLINE BlockRows WholeBlock(const float* in, int64_t stride, int64_t outer, 
   return {block, kTileBlock};
 }
 
-/// Fetches up to 32 rows of 32 floats.
-HWY_INLINE void PrefetchBlock(const float* in, int64_t stride, int64_t rows) {
-  for (int64_t r = 0; r < std::min(rows, kTileBlock); ++r) {
-    hwy::Prefetch(in + r * stride);
-    hwy::Prefetch(in + r * stride + kTileBlock / 2);
-  }
-}
-
 /// A left block: [32 rows][16 pairs], the two halves one behind the other. Memory is [row][k], or [k][row].
 void PackLeftBlock(const BlockRows& in, bool transposed, uint32_t* out) {
   if (!transposed) {
@@ -129,21 +121,41 @@ void PackRightBlock(const BlockRows& in, bool transposed, uint32_t* out) {
   TransposePairs(pairs + kPairs * kPairs, kPairs, kPairs, kPairs, out + kPairs * kPairs, kPairs);
 }
 
-/// The extents of a product in blocks.
+/// How a product is cut. Its depth comes in chunks that are summed apart, and a chunk in passes, each of which adds to
+/// what the one before it has stored.
 struct Blocks {
-  int64_t rows, columns;  // strips of 32 rows, blocks of 32 columns
-  int64_t chunks, chunk;  // of the depth, summed apart; k in each
-  int64_t steps;          // blocks of 32 k in a chunk
+  int64_t rows, columns;   // strips of 32 rows, blocks of 32 columns
+  int64_t chunks, chunk;   // k in each
+  int64_t passes;          // over a chunk
+  int64_t steps;           // blocks of 32 k in a pass
+  int64_t strips_at_once;  // packed together, and multiplied one after the other
   int64_t right_size() const { return steps * kTileBlockSize; }
 };
 
+/// Part of the depth.
+struct Pass {
+  int64_t first, last;
+};
+
+inline Pass pass_of(const MatrixProduct& p, const Blocks& blocks, int64_t chunk, int64_t pass) {
+  const int64_t first = chunk * blocks.chunk + pass * blocks.steps * kTileBlock;
+  return {first, std::min({p.depth, (chunk + 1) * blocks.chunk, first + blocks.steps * kTileBlock})};
+}
+
 /// Blocks of columns that are multiplied and then finished: 16 KiB of sums in the first-level cache.
 constexpr int64_t kFinishBlocks = 4;
+/// Neighbouring strips or blocks that are packed side by side where a row of memory goes across them.
+constexpr int64_t kPackedTogether = 4;
+/// Of a pass where the depth is long: left strips packed together are 128 KiB of the second-level cache.
+constexpr int64_t kPassDepth = 512;
 
 Blocks cut_blocks(const MatrixProduct& p) {
   const Plan plan = make_plan(p, Precision::bf16, 1);
   const int64_t steps = p.depth == 0 ? 0 : ceil_divide(plan.depth_chunk, kTileBlock);
-  return {ceil_divide(p.rows, kTileBlock), ceil_divide(p.columns, kTileBlock), plan.chunks, plan.depth_chunk, steps};
+  const bool long_depth = p.transpose_a && !residual_is_result(p);
+  const int64_t passes = long_depth ? std::max<int64_t>(1, ceil_divide(steps * kTileBlock, kPassDepth)) : 1;
+  return {ceil_divide(p.rows, kTileBlock), ceil_divide(p.columns, kTileBlock), plan.chunks, plan.depth_chunk, passes,
+          ceil_divide(steps, passes),      p.transpose_a ? kPackedTogether : 1};
 }
 
 /// Scratch for `size` bf16 values.
@@ -151,52 +163,78 @@ uint16_t* Bf16Scratch(Scratch kind, int64_t size) {
   return reinterpret_cast<uint16_t*>(scratch(kind, ceil_divide(size, 2) + 1));
 }
 
-/// All of B as right blocks [chunk][block of columns][step].
+/// All of B as right blocks [chunk][pass][block of columns][step].
 const uint16_t* PackRightBlocks(const MatrixProduct& p, const Blocks& blocks, base::ThreadPool& pool) {
-  uint16_t* packed = Bf16Scratch(Scratch::shared, blocks.chunks * blocks.columns * blocks.right_size());
-  pool.run(blocks.chunks * blocks.columns, [&](int64_t piece, int) {
+  const int64_t passes = blocks.chunks * blocks.passes;
+  const int64_t groups = ceil_divide(blocks.columns, kPackedTogether);
+  uint16_t* packed = Bf16Scratch(Scratch::shared, passes * blocks.columns * blocks.right_size());
+  pool.run(passes * groups, [&](int64_t piece, int) {
     HWY_ALIGN float block[kTileBlockSize];
-    const int64_t column = piece % blocks.columns * kTileBlock;
-    const int64_t first = piece / blocks.columns * blocks.chunk;
-    const int64_t last = std::min(p.depth, first + blocks.chunk);
-    uint16_t* out = packed + piece * blocks.right_size();
-    for (int64_t k = first; k < first + blocks.steps * kTileBlock; k += kTileBlock, out += kTileBlockSize) {
-      const int64_t left = std::max<int64_t>(0, last - k);
-      const BlockRows rows =
-          p.transpose_b ? WholeBlock(p.b + column * p.b_stride + k, p.b_stride, p.columns - column, left, block)
-                        : WholeBlock(p.b + k * p.b_stride + column, p.b_stride, left, p.columns - column, block);
-      PackRightBlock(rows, p.transpose_b, reinterpret_cast<uint32_t*>(out));
+    const int64_t at = piece / groups;
+    const Pass pass = pass_of(p, blocks, at / blocks.passes, at % blocks.passes);
+    const int64_t first_block = piece % groups * kPackedTogether;
+    const int64_t last_block = std::min(blocks.columns, first_block + kPackedTogether);
+    for (int64_t step = 0; step < blocks.steps; ++step) {
+      const int64_t k = pass.first + step * kTileBlock;
+      const int64_t left = std::max<int64_t>(0, pass.last - k);
+      for (int64_t j = first_block; j < last_block; ++j) {
+        const int64_t column = j * kTileBlock;
+        const BlockRows rows =
+            p.transpose_b ? WholeBlock(p.b + column * p.b_stride + k, p.b_stride, p.columns - column, left, block)
+                          : WholeBlock(p.b + k * p.b_stride + column, p.b_stride, left, p.columns - column, block);
+        uint16_t* out = packed + (at * blocks.columns + j) * blocks.right_size() + step * kTileBlockSize;
+        PackRightBlock(rows, p.transpose_b, reinterpret_cast<uint32_t*>(out));
+      }
     }
   });
   return packed;
 }
 
-/// One strip of 32 rows of A as left blocks [step] of one chunk.
-void PackLeftStrip(const MatrixProduct& p, const Blocks& blocks, int64_t row, int64_t chunk, uint16_t* out) {
+/// Strips [strip, strip + count) of A as left blocks [strip][step] of one pass.
+void PackLeftStrips(const MatrixProduct& p, const Blocks& blocks, int64_t strip, int64_t count, const Pass& pass,
+                    uint16_t* out) {
   HWY_ALIGN float block[kTileBlockSize];
-  const int64_t first = chunk * blocks.chunk;
-  const int64_t last = std::min(p.depth, first + blocks.chunk);
-  int64_t k = first;
-  if (!p.transpose_a && p.rows - row >= kTileBlock) {
+  int64_t packed = 0;
+  if (!p.transpose_a && p.rows - strip * kTileBlock >= count * kTileBlock) {
     // Row by row, so that each is one stream.
-    const int64_t whole = (last - first) / kTileBlock;
-    for (int64_t r = 0; r < kTileBlock; ++r) {
-      const float* in = p.a + (row + r) * p.a_stride + first;
-      auto* pairs = reinterpret_cast<uint32_t*>(out) + r * kPairs;
-      for (int64_t step = 0; step < whole; ++step, in += kTileBlock, pairs += kTileBlockSize / 2) {
+    packed = (pass.last - pass.first) / kTileBlock;
+    for (int64_t r = 0; r < count * kTileBlock; ++r) {
+      const float* in = p.a + (strip * kTileBlock + r) * p.a_stride + pass.first;
+      auto* pairs = reinterpret_cast<uint32_t*>(out + r / kTileBlock * blocks.right_size()) + r % kTileBlock * kPairs;
+      for (int64_t step = 0; step < packed; ++step, in += kTileBlock, pairs += kTileBlockSize / 2) {
         PairNeighbours(in, pairs);
       }
     }
-    k += whole * kTileBlock;
-    out += whole * kTileBlockSize;
   }
-  for (; k < first + blocks.steps * kTileBlock; k += kTileBlock, out += kTileBlockSize) {
-    const int64_t left = std::max<int64_t>(0, last - k);
-    if (p.transpose_a) PrefetchBlock(p.a + (k + kTileBlock) * p.a_stride + row, p.a_stride, left - kTileBlock);
-    const BlockRows rows = p.transpose_a
-                               ? WholeBlock(p.a + k * p.a_stride + row, p.a_stride, left, p.rows - row, block)
-                               : WholeBlock(p.a + row * p.a_stride + k, p.a_stride, p.rows - row, left, block);
-    PackLeftBlock(rows, p.transpose_a, reinterpret_cast<uint32_t*>(out));
+  for (int64_t step = packed; step < blocks.steps; ++step) {
+    const int64_t k = pass.first + step * kTileBlock;
+    const int64_t left = std::max<int64_t>(0, pass.last - k);
+    for (int64_t s = 0; s < count; ++s) {
+      const int64_t row = (strip + s) * kTileBlock;
+      const BlockRows rows = p.transpose_a
+                                 ? WholeBlock(p.a + k * p.a_stride + row, p.a_stride, left, p.rows - row, block)
+                                 : WholeBlock(p.a + row * p.a_stride + k, p.a_stride, p.rows - row, left, block);
+      PackLeftBlock(rows, p.transpose_a,
+                    reinterpret_cast<uint32_t*>(out + s * blocks.right_size() + step * kTileBlockSize));
+    }
+  }
+}
+
+/// One packed strip, of which `rows` are rows, against all blocks of columns.
+void MultiplyStrip(const Blocks& blocks, TileStrip multiply, int64_t rows, int64_t columns, const uint16_t* left,
+                   const uint16_t* right, Output out) {
+  float* sums = scratch(Scratch::right, kTileBlock * kFinishBlocks * kTileBlock);
+  for (int64_t block = 0; block < blocks.columns; block += kFinishBlocks) {
+    const int64_t count = std::min(kFinishBlocks, blocks.columns - block);
+    const int64_t width = std::min(count * kTileBlock, columns - block * kTileBlock);
+    for (int64_t j = 0; j < width; j += 16) prefetch_tile(out, j, rows);
+    multiply(left, right + block * blocks.right_size(), blocks.steps, count, sums);
+    Output part = out;
+    for (int64_t i = 0; i < rows; ++i) {
+      FinishRow(part, sums + i * count * kTileBlock, width);
+      part.advance_rows(1);
+    }
+    out.advance_columns(width);
   }
 }
 
@@ -204,32 +242,27 @@ void TilesProductTarget(const MatrixProduct& p, TileStrip multiply, base::Thread
   const Blocks blocks = cut_blocks(p);
   const uint16_t* right = PackRightBlocks(p, blocks, pool);
   float* partial = blocks.chunks > 1 ? scratch(Scratch::partial, blocks.chunks * p.rows * p.columns) : nullptr;
-  pool.run(blocks.rows * blocks.chunks, [&](int64_t piece, int) {
+  pool.run(ceil_divide(blocks.rows, blocks.strips_at_once) * blocks.chunks, [&](int64_t piece, int) {
     const int64_t chunk = piece % blocks.chunks;
-    const int64_t row = piece / blocks.chunks * kTileBlock;
-    uint16_t* left = Bf16Scratch(Scratch::left, blocks.right_size());
-    PackLeftStrip(p, blocks, row, chunk, left);
-    Output out = make_output(p, true, true);
-    if (partial != nullptr) {
-      out = {};
-      out.c = partial + chunk * p.rows * p.columns;
-      out.stride = p.columns;
-    }
-    out.advance_rows(row);
-    const uint16_t* factor = right + chunk * blocks.columns * blocks.right_size();
-    float* sums = scratch(Scratch::right, kTileBlock * kFinishBlocks * kTileBlock);
-    for (int64_t block = 0; block < blocks.columns; block += kFinishBlocks) {
-      const int64_t count = std::min(kFinishBlocks, blocks.columns - block);
-      const int64_t rows = std::min(kTileBlock, p.rows - row);
-      const int64_t columns = std::min(count * kTileBlock, p.columns - block * kTileBlock);
-      for (int64_t j = 0; j < columns; j += 16) prefetch_tile(out, j, rows);
-      multiply(left, factor + block * blocks.right_size(), blocks.steps, count, sums);
-      Output part = out;
-      for (int64_t i = 0; i < rows; ++i) {
-        FinishRow(part, sums + i * count * kTileBlock, columns);
-        part.advance_rows(1);
+    const int64_t strip = piece / blocks.chunks * blocks.strips_at_once;
+    const int64_t strips = std::min(blocks.strips_at_once, blocks.rows - strip);
+    uint16_t* left = Bf16Scratch(Scratch::left, strips * blocks.right_size());
+    for (int64_t pass = 0; pass < blocks.passes; ++pass) {
+      PackLeftStrips(p, blocks, strip, strips, pass_of(p, blocks, chunk, pass), left);
+      Output out = make_output(p, pass == 0, pass + 1 == blocks.passes);
+      if (partial != nullptr) {
+        out = {};
+        out.c = partial + chunk * p.rows * p.columns;
+        out.stride = p.columns;
+        out.add = pass > 0;
       }
-      out.advance_columns(columns);
+      out.advance_rows(strip * kTileBlock);
+      const uint16_t* factor = right + (chunk * blocks.passes + pass) * blocks.columns * blocks.right_size();
+      for (int64_t s = 0; s < strips; ++s) {
+        const int64_t rows = std::min(kTileBlock, p.rows - (strip + s) * kTileBlock);
+        MultiplyStrip(blocks, multiply, rows, p.columns, left + s * blocks.right_size(), factor, out);
+        out.advance_rows(rows);
+      }
     }
   });
   if (partial != nullptr) AddChunks(p, blocks.chunks, partial, pool);
