@@ -10,6 +10,9 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <optional>
+
+#include "kernels/cpu/bf16_tiles.h"
 
 namespace incontext::kernels {
 
@@ -183,6 +186,18 @@ class EmulatedAmx {
 
   static inline std::atomic<int64_t> count_ = 0;
   struct sigaction previous_ = {};
+};
+
+/// The tiles of AMX where there are any, and else its instructions emulated.
+class AmxUnit {
+ public:
+  AmxUnit() {
+    if (amx_tile_strip() == nullptr) emulated_.emplace();
+  }
+  TileStrip strip() const { return amx_instructions(); }
+
+ private:
+  std::optional<EmulatedAmx> emulated_;
 };
 
 }  // namespace incontext::kernels

@@ -1,7 +1,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <optional>
 #include <vector>
 
 #include "kernels/cpu/bf16_tiles.h"
@@ -18,18 +17,6 @@ class TilesTest : public EveryInstructionSet {
   base::ThreadPool pool_{2};
 };
 INCONTEXT_EVERY_INSTRUCTION_SET(TilesTest);
-
-/// The tiles of AMX where there are any, and else its instructions emulated.
-class AmxUnit {
- public:
-  AmxUnit() {
-    if (amx_tile_strip() == nullptr) emulated_.emplace();
-  }
-  TileStrip strip() const { return amx_instructions(); }
-
- private:
-  std::optional<EmulatedAmx> emulated_;
-};
 
 TEST_P(TilesTest, MultiplyLikeTheReference) {
   const AmxUnit amx;

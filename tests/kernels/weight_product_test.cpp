@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "kernels/cpu/weight_bf16.h"
+#include "kernels/emulated_amx.h"
 #include "kernels/inputs.h"
 #include "kernels/stored.h"
 #include "support/close.h"
@@ -62,14 +64,15 @@ struct Problem {
   }
 };
 
-void expect_matches_reference(const Case& c, std::mt19937& random, base::ThreadPool& pool) {
+void expect_matches_reference(const Case& c, std::mt19937& random, base::ThreadPool& pool,
+                              const Bf16Unit* unit = nullptr) {
   SCOPED_TRACE(
       fmt::format("rows {} depth {} columns {} storage {} bias {} residual {} in place {} padding {} precision {}",
                   c.rows, c.depth, c.columns.front(), static_cast<int>(c.storage), c.bias, c.residual, c.in_place,
                   c.padding, static_cast<int>(c.precision)));
   Problem fast(c, random);
   Problem slow = fast;
-  weight_product(fast.product(c), pool);
+  unit != nullptr ? weight_product_in_bf16(fast.product(c), unit, pool) : weight_product(fast.product(c), pool);
   ref::weight_product(slow.product(c));
   const Tolerance tolerance =
       c.integers ? exact()
@@ -173,33 +176,83 @@ TEST_P(WeightProductTest, ResidualMayBeTheResultItself) {
   }
 }
 
+/// The bits of some rows in a product of 150 and in products of a few of them, each by multiply(product).
+template <class Multiply>
+void expect_rows_alone_have_the_same_bits(const Case& c, std::mt19937& random, const Multiply& multiply) {
+  Problem all(c, random);
+  multiply(all.product(c));
+  for (const int64_t rows : {1, 2, 3, 4, 5, 11, 23, 24, 37, 149}) {
+    const int64_t first = std::min<int64_t>(rows + 1, 150 - rows);
+    Problem some = all;
+    for (Matrix& y : some.ys) y.fill(random);
+    WeightProduct product = some.product(c);
+    product.rows = rows;
+    product.x += first * some.x.stride();
+    for (std::size_t i = 0; i < 2; ++i) some.arguments[i].residual += first * some.residuals[i].stride();
+    multiply(product);
+    for (std::size_t i = 0; i < 2; ++i) {
+      std::vector<float> expected = all.ys[i].values(), actual = some.ys[i].values();
+      expected.erase(expected.begin(), expected.begin() + first * c.columns[i]);
+      expected.resize(static_cast<std::size_t>(rows * c.columns[i]));
+      actual.resize(expected.size());
+      EXPECT_CLOSE(actual, expected, exact());
+    }
+  }
+}
+
 TEST_P(WeightProductTest, BitsOfARowDoNotDependOnTheOtherRows) {
-  // Three storages, and bf16 by instructions for bf16 where there are any.
-  for (const int kind : {0, 1, 2, 3}) {
-    for (const int64_t depth : {5, 64, 77, 1300}) {
-      Case c{150, depth, {61, 30}, kind < 3 ? kAllStorages[static_cast<std::size_t>(kind)] : Storage::bf16};
-      c.precision = kind < 3 ? Precision::f32 : Precision::bf16;
-      c.bias = c.residual = true;
-      Problem all(c, random_);
-      weight_product(all.product(c), pool_);
-      for (const int64_t rows : {1, 2, 3, 4, 5, 11, 23, 24, 37, 149}) {
-        const int64_t first = std::min<int64_t>(rows + 1, 150 - rows);
-        Problem some = all;
-        for (Matrix& y : some.ys) y.fill(random_);
-        WeightProduct product = some.product(c);
-        product.rows = rows;
-        product.x += first * some.x.stride();
-        for (std::size_t i = 0; i < 2; ++i) some.arguments[i].residual += first * some.residuals[i].stride();
-        weight_product(product, pool_);
-        for (std::size_t i = 0; i < 2; ++i) {
-          std::vector<float> expected = all.ys[i].values(), actual = some.ys[i].values();
-          expected.erase(expected.begin(), expected.begin() + first * c.columns[i]);
-          expected.resize(static_cast<std::size_t>(rows * c.columns[i]));
-          actual.resize(expected.size());
-          EXPECT_CLOSE(actual, expected, exact());
+  for (const Precision precision : kBothPrecisions) {
+    for (const Storage storage : kAllStorages) {
+      for (const int64_t depth : {5, 64, 77, 1300}) {
+        Case c{150, depth, {61, 30}, storage};
+        c.precision = precision;
+        c.bias = c.residual = true;
+        expect_rows_alone_have_the_same_bits(c, random_,
+                                             [&](const WeightProduct& product) { weight_product(product, pool_); });
+      }
+    }
+  }
+}
+
+// The units of processors with instructions for bf16, on whatever processor: AVX-512 BF16 where there is any, tiles in
+// plain C++, and AMX's instructions, emulated where there are none.
+TEST_P(WeightProductTest, UnitsMatchTheReference) {
+  const AmxUnit amx;
+  const TileUnit plain_tiles(&multiply_tile_strip<PlainTiles>), amx_tiles(amx.strip());
+  int count = 0;
+  for (const Bf16Unit* unit :
+       {avx512_bf16_unit(), static_cast<const Bf16Unit*>(&plain_tiles), static_cast<const Bf16Unit*>(&amx_tiles)}) {
+    if (unit == nullptr) continue;
+    for (const int64_t rows : {1, 2, 3, 4, 5, 31, 33, 129}) {
+      for (const int64_t columns : {0, 1, 5, 31, 33, 70, 250}) {
+        for (const int64_t depth : {0, 1, 31, 32, 33, 65}) {
+          Case c{rows, depth, {columns, 3}};
+          c.precision = Precision::bf16;
+          c.bias = (count & 1) != 0;
+          c.residual = (count & 2) != 0;
+          c.padding = count % 5;
+          c.offset = count % 4;
+          c.integers = true;
+          count += 1 + count % 7;
+          expect_matches_reference(c, random_, pool_, unit);
         }
       }
     }
+    Case c{3, 2100, {7}};
+    c.precision = Precision::bf16;
+    expect_matches_reference(c, random_, pool_, unit);
+  }
+}
+
+TEST_P(WeightProductTest, BitsOfARowDoNotDependOnTheOtherRowsOnTiles) {
+  const AmxUnit amx;
+  for (const TileStrip strip : {&multiply_tile_strip<PlainTiles>, amx.strip()}) {
+    const TileUnit unit(strip);
+    Case c{150, 77, {61, 30}};
+    c.precision = Precision::bf16;
+    c.bias = c.residual = true;
+    expect_rows_alone_have_the_same_bits(
+        c, random_, [&](const WeightProduct& product) { weight_product_in_bf16(product, &unit, pool_); });
   }
 }
 

@@ -2,30 +2,68 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/bf16_tiles.h"
 #include "kernels/weight_product.h"
 
 namespace incontext::kernels {
 
-/// Rows of x rounded to bf16, packed for units that multiply bf16 by bf16: strips of `strip` rows (1, 2 or 4), each
-/// [steps][strip][kBf16Step], with 0 behind the depth and behind the last row.
-struct Bf16Rows {
-  int64_t rows = 0, depth = 0;
-  int64_t strip = 0;
-  const uint16_t* data = nullptr;
-};
-
+/// Depth is packed in steps of this many elements, the last one filled up with 0.
 constexpr int64_t kBf16Step = 32;
 
-/// What a processor with instructions for bf16 does of a product.
-struct Bf16Unit {
-  /// Rounds and packs rows [first, first + count) of a matrix as one strip of `strip` rows.
-  void (*pack)(const float* x, int64_t stride, int64_t count, int64_t depth, int64_t strip, uint16_t* out) = nullptr;
+/// Rows of x rounded to bf16 and packed by a unit, one strip of rows behind the other.
+struct Bf16Rows {
+  int64_t rows = 0, depth = 0;
+  int64_t strip = 0;  // rows in each
+  const uint16_t* data = nullptr;
+
+  /// Elements of one row.
+  int64_t padded_depth() const { return (depth + kBf16Step - 1) / kBf16Step * kBf16Step; }
+};
+
+/// What multiplies weights in bf16 by rows in bf16 on some processors. An output's bits depend on its own row and
+/// column alone.
+class Bf16Unit {
+ public:
+  Bf16Unit() = default;
+  virtual ~Bf16Unit() = default;
+  Bf16Unit(const Bf16Unit&) = delete;
+  Bf16Unit& operator=(const Bf16Unit&) = delete;
+
+  /// The rows of a strip where there are `rows` in all.
+  virtual int64_t strip(int64_t rows) const = 0;
+  /// Columns that are computed together.
+  virtual int64_t columns() const = 0;
+  /// Rounds and packs `count` rows as one strip of `strip` rows.
+  virtual void pack(const float* x, int64_t stride, int64_t count, int64_t depth, int64_t strip,
+                    uint16_t* out) const = 0;
   /// Outputs [row, row + rows) x [column, column + columns) of a weight in bf16; `row` is a multiple of the strip.
-  void (*multiply)(const Bf16Rows& x, const WeightMatrix& w, int64_t row, int64_t rows, int64_t column,
-                   int64_t columns) = nullptr;
+  virtual void multiply(const Bf16Rows& x, const WeightMatrix& w, int64_t row, int64_t rows, int64_t column,
+                        int64_t columns) const = 0;
 };
 
 /// AVX-512 BF16, or null where the processor has none.
 const Bf16Unit* avx512_bf16_unit();
+
+/// Tiles of 32 columns by 32 rows: AMX.
+class TileUnit : public Bf16Unit {
+ public:
+  explicit TileUnit(TileStrip multiply_strip) : multiply_strip_(multiply_strip) {}
+
+  int64_t strip(int64_t /*rows*/) const override { return kTileBlock; }
+  int64_t columns() const override { return kTileBlock; }
+  void pack(const float* x, int64_t stride, int64_t count, int64_t depth, int64_t strip, uint16_t* out) const override;
+  void multiply(const Bf16Rows& x, const WeightMatrix& w, int64_t row, int64_t rows, int64_t column,
+                int64_t columns) const override;
+
+ private:
+  TileStrip multiply_strip_;
+};
+
+/// The better of both that this machine has and dispatch is not limited below; null for none.
+const Bf16Unit* usable_bf16_unit();
+
+/// weight_product with rows in bf16: by `unit` what weights there are in bf16, all else (with null, everything) by
+/// fp32 multiply-adds of rounded rows.
+void weight_product_in_bf16(const WeightProduct& product, const Bf16Unit* unit, base::ThreadPool& pool);
 
 }  // namespace incontext::kernels

@@ -19,9 +19,6 @@ constexpr std::size_t kColumns = 6;    // of a tile of 4 rows: 24 sums leave reg
 constexpr int64_t kDepthBlock = 1024;  // part of the contract: the order of a sum. 12 KiB of a panel of W
 constexpr int64_t kAhead = 2048;       // elements of a stream that are fetched ahead
 
-/// Elements of a row of packed x.
-int64_t padded_depth(const Bf16Rows& x) { return (x.depth + kBf16Step - 1) / kBf16Step * kBf16Step; }
-
 /// Up to 32 elements, with 0 for those from `count` on, which are not read.
 INCONTEXT_AVX512_BF16 inline __m512bh load_part(const uint16_t* from, int64_t count) {
   const auto wanted = static_cast<__mmask32>(count >= kBf16Step ? ~0U : (1U << static_cast<unsigned>(count)) - 1U);
@@ -113,7 +110,7 @@ INCONTEXT_AVX512_BF16 void multiply_strip(const Bf16Rows& x, const WeightMatrix&
       stream[c] = weight + (column + place) * w.stride;
     }
     float sums[kRows * kStreams] = {};
-    const uint16_t* left = x.data + row * padded_depth(x);
+    const uint16_t* left = x.data + row * x.padded_depth();
     for (int64_t k = 0; k < x.depth; k += kDepthBlock) {
       const int64_t depth = std::min(kDepthBlock, x.depth - k);
       dot_tile<kRows, kStreams, kBf16Step, true>(left, stream, depth / kBf16Step, depth % kBf16Step, sums);
@@ -163,7 +160,7 @@ INCONTEXT_AVX512_BF16 void multiply_strips(const Bf16Rows& x, const WeightMatrix
       const int64_t steps = (depth + kBf16Step - 1) / kBf16Step;
       pack_panel(weight + (column + j) * w.stride + k, w.stride, wide, depth, panel);
       for (int64_t s = 0; s < strips; ++s) {
-        const uint16_t* left = x.data + (row + s * kStrip) * padded_depth(x) + k * kStrip;
+        const uint16_t* left = x.data + (row + s * kStrip) * x.padded_depth() + k * kStrip;
         float* tile = sums + s * kStrip * kCount;
         if (k == 0) {
           dot_tile<4, kColumns, kCount * kBf16Step, false>(left, packed, steps, 0, tile);
@@ -179,16 +176,9 @@ INCONTEXT_AVX512_BF16 void multiply_strips(const Bf16Rows& x, const WeightMatrix
   }
 }
 
-void multiply(const Bf16Rows& x, const WeightMatrix& w, int64_t row, int64_t rows, int64_t column, int64_t columns) {
-  if (columns == 0) return;
-  if (x.strip == 1) return multiply_strip<1, 4>(x, w, row, rows, column, columns);
-  if (x.strip == 2) return multiply_strip<2, 4>(x, w, row, rows, column, columns);
-  if (rows <= 4) return multiply_strip<4, kColumns>(x, w, row, rows, column, columns);
-  multiply_strips(x, w, row, rows, column, columns);
-}
-
-INCONTEXT_AVX512_BF16 void pack(const float* x, int64_t stride, int64_t count, int64_t depth, int64_t strip,
-                                uint16_t* out) {
+/// [step][strip rows][kBf16Step], with 0 behind the depth and behind the last row.
+INCONTEXT_AVX512_BF16 void pack_strip(const float* x, int64_t stride, int64_t count, int64_t depth, int64_t strip,
+                                      uint16_t* out) {
   for (int64_t r = 0; r < strip; ++r, x += stride, out += kBf16Step) {
     uint16_t* to = out;
     for (int64_t k = 0; k < depth; k += kBf16Step, to += strip * kBf16Step) {
@@ -201,10 +191,30 @@ INCONTEXT_AVX512_BF16 void pack(const float* x, int64_t stride, int64_t count, i
   }
 }
 
-constexpr Bf16Unit kUnit{&pack, &multiply};
+class Avx512Unit : public Bf16Unit {
+ public:
+  int64_t strip(int64_t rows) const override { return rows <= 2 ? rows : 4; }
+  int64_t columns() const override { return 24; }
+
+  void pack(const float* x, int64_t stride, int64_t count, int64_t depth, int64_t strip, uint16_t* out) const override {
+    pack_strip(x, stride, count, depth, strip, out);
+  }
+
+  void multiply(const Bf16Rows& x, const WeightMatrix& w, int64_t row, int64_t rows, int64_t column,
+                int64_t columns) const override {
+    if (columns == 0) return;
+    if (x.strip == 1) return multiply_strip<1, 4>(x, w, row, rows, column, columns);
+    if (x.strip == 2) return multiply_strip<2, 4>(x, w, row, rows, column, columns);
+    if (rows <= 4) return multiply_strip<4, kColumns>(x, w, row, rows, column, columns);
+    multiply_strips(x, w, row, rows, column, columns);
+  }
+};
 
 }  // namespace
 
-const Bf16Unit* avx512_bf16_unit() { return has_avx512_bf16() ? &kUnit : nullptr; }
+const Bf16Unit* avx512_bf16_unit() {
+  static const Avx512Unit unit;
+  return has_avx512_bf16() ? &unit : nullptr;
+}
 
 }  // namespace incontext::kernels

@@ -30,21 +30,23 @@ struct WeightCut {
   std::vector<int64_t> ends;  // pieces up to and with a weight
 };
 
-inline WeightCut cut_product(const WeightProduct& p, int threads) {
+/// `unit` is what multiplies, or null.
+inline WeightCut cut_product(const WeightProduct& p, const Bf16Unit* unit, int threads) {
+  const int64_t strip = unit != nullptr ? unit->strip(p.rows) : static_cast<int64_t>(kDotRows);
+  const int64_t together = unit != nullptr ? unit->columns() : 24;
   WeightCut cut;
   if (p.rows >= kManyRows) {
     cut.row_blocks = CeilDivide(p.rows, kManyRowBlock);
-    cut.row_block = RoundUpTo(CeilDivide(p.rows, cut.row_blocks), static_cast<int64_t>(kDotRows));
+    cut.row_block = RoundUpTo(CeilDivide(p.rows, cut.row_blocks), strip);
     cut.row_blocks = CeilDivide(p.rows, cut.row_block);
-    cut.column_range = kManyColumnRange;
+    cut.column_range = std::max(kManyColumnRange / together, int64_t{1}) * together;
   } else {
     int64_t columns = 0;
     for (const WeightMatrix& w : p.matrices) columns += w.columns;
     cut.row_block = p.rows;
     cut.row_blocks = 1;
     // Ranges long enough for streams of their own, short enough to keep all threads busy to the end.
-    constexpr int64_t kUnit = 24;
-    cut.column_range = RoundUpTo(std::clamp<int64_t>(columns / (threads * 8), kUnit, 32 * kUnit), kUnit);
+    cut.column_range = RoundUpTo(std::clamp<int64_t>(columns / (threads * 8), together, 32 * together), together);
   }
   for (const WeightMatrix& w : p.matrices) {
     cut.ends.push_back((cut.ends.empty() ? 0 : cut.ends.back()) +
@@ -81,9 +83,9 @@ inline WeightProduct round_rows(const WeightProduct& p) {
 
 /// The rows as `unit` wants them.
 inline Bf16Rows pack_rows(const WeightProduct& p, const Bf16Unit& unit, base::ThreadPool& pool) {
-  Bf16Rows packed{p.rows, p.depth, p.rows <= 2 ? p.rows : static_cast<int64_t>(kDotRows)};
+  Bf16Rows packed{p.rows, p.depth, unit.strip(p.rows)};
   const int64_t strips = CeilDivide(p.rows, packed.strip);
-  const int64_t size = packed.strip * RoundUpTo(p.depth, kBf16Step);
+  const int64_t size = packed.strip * packed.padded_depth();
   auto* data = reinterpret_cast<uint16_t*>(scratch(Scratch::shared, strips * size / 2));
   packed.data = data;
   const auto pack = [&](int64_t strip, int) {
@@ -146,7 +148,7 @@ void WeightProductTarget(const WeightProduct& product, const Bf16Unit* unit, bas
     ordered = order_for_bf16(plain);
     rows.ordered = &ordered;
   }
-  const WeightCut cut = cut_product(product, pool.size());
+  const WeightCut cut = cut_product(product, rows.unit, pool.size());
   pool.run(cut.ends.back(), [&](int64_t piece, int) { RunPiece(rows, cut, piece); });
 }
 
@@ -176,13 +178,18 @@ void check_weights(const WeightProduct& p) {
 
 }  // namespace
 
-void weight_product(const WeightProduct& product, base::ThreadPool& pool) {
+void weight_product_in_bf16(const WeightProduct& product, const Bf16Unit* unit, base::ThreadPool& pool) {
   check_weights(product);
   if (product.rows == 0 || product.matrices.empty()) return;
+  HWY_DYNAMIC_DISPATCH(WeightProductTarget)(product, unit, pool);
+}
+
+void weight_product(const WeightProduct& product, base::ThreadPool& pool) {
   apply_environment();
-  // Whoever limits dispatch to less than AVX-512 wants none of its extensions either.
-  const bool allowed = product.precision == Precision::bf16 && (hwy::SupportedTargets() & HWY_AVX3) != 0;
-  HWY_DYNAMIC_DISPATCH(WeightProductTarget)(product, allowed ? avx512_bf16_unit() : nullptr, pool);
+  if (product.precision == Precision::bf16) return weight_product_in_bf16(product, usable_bf16_unit(), pool);
+  check_weights(product);
+  if (product.rows == 0 || product.matrices.empty()) return;
+  HWY_DYNAMIC_DISPATCH(WeightProductTarget)(product, nullptr, pool);
 }
 
 }  // namespace incontext::kernels

@@ -1,0 +1,127 @@
+// Packing of fp32 as the bf16 blocks that tiles multiply (bf16_tiles.h). Included once per instruction set.
+#if defined(INCONTEXT_KERNELS_CPU_PAIRS_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef INCONTEXT_KERNELS_CPU_PAIRS_INL_H
+#undef INCONTEXT_KERNELS_CPU_PAIRS_INL_H
+#else
+#define INCONTEXT_KERNELS_CPU_PAIRS_INL_H
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/cpu/bf16_tiles.h"
+#include "kernels/cpu/tile-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace incontext::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// A block is packed from 32 rows of up to 32 floats, as pairs: two bf16 of neighbouring k in a lane of 32 bits. Where
+// neighbours in memory are neighbours in k the pairs of a row come of it alone; else two rows make a row of pairs. A
+// left block wants rows of pairs, a right block columns of them: whatever is the wrong way is transposed.
+
+using PairLanes = hn::RebindToUnsigned<Full>;
+constexpr int64_t kPairs = kTileBlock / 2;
+
+/// The bits of the nearest bf16 in the upper half of each lane, ties to even; NaN stays NaN.
+template <class D, class V>
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> UpperBf16(D /*d*/, V x) {
+  const hn::RebindToUnsigned<D> du;
+  const auto bits = hn::BitCast(du, x);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1U));
+  const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFFU)));
+  return hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(x)), hn::Or(bits, hn::Set(du, 0x400000U)), rounded);
+}
+
+template <class D, class V>
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> JoinPairs(D d, V even, V odd) {
+  const hn::RebindToUnsigned<D> du;
+  return hn::Or(hn::ShiftRight<16>(UpperBf16(d, even)), hn::And(UpperBf16(d, odd), hn::Set(du, 0xFFFF0000U)));
+}
+
+/// A row of 32 floats as 16 pairs of neighbours.
+HWY_INLINE void PairNeighbours(const float* in, uint32_t* out) {
+#if HWY_TARGET == HWY_SCALAR
+  for (int64_t i = 0; i < kPairs; ++i) {
+    out[i] = hn::GetLane(JoinPairs(One(), hn::Set(One(), in[2 * i]), hn::Set(One(), in[2 * i + 1])));
+  }
+#else
+  const Full d;
+  for (int64_t i = 0; i < kPairs; i += kLanes) {
+    const auto low = hn::LoadU(d, in + 2 * i), high = hn::LoadU(d, in + 2 * i + kLanes);
+    hn::StoreU(JoinPairs(d, hn::ConcatEven(d, high, low), hn::ConcatOdd(d, high, low)), PairLanes(), out + i);
+  }
+#endif
+}
+
+/// Two rows of 32 floats as 32 pairs of elements below each other.
+HWY_INLINE void PairRows(const float* even, const float* odd, uint32_t* out) {
+  const Full d;
+  for (int64_t i = 0; i < kTileBlock; i += kLanes) {
+    hn::StoreU(JoinPairs(d, hn::LoadU(d, even + i), hn::LoadU(d, odd + i)), PairLanes(), out + i);
+  }
+}
+
+/// out[c * out_stride + r] = in[r * in_stride + c] for r < rows and c < columns, multiples of 4.
+HWY_INLINE void TransposePairs(const uint32_t* in, int64_t in_stride, int64_t rows, int64_t columns, uint32_t* out,
+                               int64_t out_stride) {
+  // Moves alone, which leave the bits of any float as they are.
+  const auto* from = reinterpret_cast<const float*>(in);
+  auto* to = reinterpret_cast<float*>(out);
+  for (int64_t r = 0; r < rows; r += 4) {
+    for (int64_t c = 0; c < columns; c += 4) {
+      Transpose4(from + r * in_stride + c, in_stride, to + c * out_stride + r, out_stride);
+    }
+  }
+}
+
+/// 32 rows of 32 floats, of which `outer` rows and `inner` floats are there and the others are 0: those of `in`, or a
+/// copy in `block` where some are missing.
+struct BlockRows {
+  const float* data;
+  int64_t stride;
+  const float* row(int64_t r) const { return data + r * stride; }
+};
+
+HWY_INLINE BlockRows WholeBlock(const float* in, int64_t stride, int64_t outer, int64_t inner, float* block) {
+  if (outer >= kTileBlock && inner >= kTileBlock) return {in, stride};
+  std::fill_n(block, kTileBlockSize, 0.0F);
+  for (int64_t r = 0; r < std::min(outer, kTileBlock); ++r) {
+    std::copy_n(in + r * stride, std::min(inner, kTileBlock), block + r * kTileBlock);
+  }
+  return {block, kTileBlock};
+}
+
+/// A left block: [32 rows][16 pairs], the two halves one behind the other. Memory is [row][k], or [k][row].
+inline void PackLeftBlock(const BlockRows& in, bool transposed, uint32_t* out) {
+  if (!transposed) {
+    for (int64_t r = 0; r < kTileBlock; ++r) PairNeighbours(in.row(r), out + r * kPairs);
+    return;
+  }
+  HWY_ALIGN uint32_t pairs[kPairs * kTileBlock];
+  for (int64_t k = 0; k < kPairs; ++k) PairRows(in.row(2 * k), in.row(2 * k + 1), pairs + k * kTileBlock);
+  TransposePairs(pairs, kTileBlock, kPairs, kTileBlock, out, kPairs);
+}
+
+/// A right block: two halves of [16 pairs][16 columns]. Memory is [k][column], or [column][k].
+inline void PackRightBlock(const BlockRows& in, bool transposed, uint32_t* out) {
+  HWY_ALIGN uint32_t pairs[kTileBlock * kPairs];
+  if (!transposed) {
+    for (int64_t k = 0; k < kPairs; ++k) {
+      PairRows(in.row(2 * k), in.row(2 * k + 1), pairs);
+      std::copy_n(pairs, kPairs, out + k * kPairs);
+      std::copy_n(pairs + kPairs, kPairs, out + (kPairs + k) * kPairs);
+    }
+    return;
+  }
+  for (int64_t j = 0; j < kTileBlock; ++j) PairNeighbours(in.row(j), pairs + j * kPairs);
+  TransposePairs(pairs, kPairs, kPairs, kPairs, out, kPairs);
+  TransposePairs(pairs + kPairs * kPairs, kPairs, kPairs, kPairs, out + kPairs * kPairs, kPairs);
+}
+
+}  // namespace incontext::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
