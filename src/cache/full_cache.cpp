@@ -53,14 +53,15 @@ torch::Tensor key_places(Storage storage) {
 }  // namespace
 
 int64_t FullCache::full_bytes(const CacheShape& shape, Storage storage) {
-  return shape.layers * 2 * shape.kv_heads * cache::head_bytes(shape, storage);
+  const int64_t values = pages_of(shape.capacity * shape.head_dim * kernels::bytes_per_element(storage));
+  return shape.layers * shape.kv_heads * (cache::head_bytes(shape, storage) + values);
 }
 
 FullCache::FullCache(const CacheShape& shape, Storage storage)
     : KvCache(shape),
       storage_(storage),
       head_bytes_(cache::head_bytes(shape, storage)),
-      memory_(static_cast<size_t>(full_bytes(shape, storage))) {
+      memory_(static_cast<size_t>(shape.layers * 2 * shape.kv_heads * head_bytes_)) {
   for (int64_t index = 0; index < shape.layers * 2 * shape.kv_heads; ++index) {
     heads_.push_back(memory_.data() + index * head_bytes_);
   }

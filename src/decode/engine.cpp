@@ -45,6 +45,13 @@ Engine::Engine(const models::LanguageModel& model, const EngineOptions& options)
   status_.cache_limit = options_.cache_memory;
 }
 
+void Engine::check_policy(const cache::CachePolicy& policy) const {
+  const int64_t bytes = cache::full_bytes(policy, model_.cache_shape(2));
+  base::check(bytes <= options_.cache_memory,
+              "a cache of one token and its answer takes {}, and all caches together may hold {}", bytes_text(bytes),
+              bytes_text(options_.cache_memory));
+}
+
 void Engine::check_request(const GenerationRequest& request) const {
   const auto prompt = static_cast<int64_t>(request.prompt.size());
   const int64_t context = model_.config().context;

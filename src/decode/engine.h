@@ -85,6 +85,9 @@ class Engine {
   /// `model` must outlive the engine.
   Engine(const models::LanguageModel& model, const EngineOptions& options);
 
+  /// An Error where the memory for caches does not even hold the smallest one of this policy.
+  void check_policy(const cache::CachePolicy& policy) const;
+
   /// Takes a request and returns its number. A request that can never run (no room in the context or in the memory for
   /// caches) is an Error that tells what was asked and what there is.
   int64_t submit(GenerationRequest request, GenerationEvents events);

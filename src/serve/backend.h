@@ -70,7 +70,7 @@ class Backend {
   virtual std::string token_bytes(int64_t token) const = 0;
   virtual std::vector<int64_t> encode_chat(const base::Json& messages, const base::Json& tools,
                                            const base::Json& variables) const = 0;
-  /// Throws unless the text names a cache policy that this model can have.
+  /// Throws unless the text names a cache policy that this model can have and that there is memory for.
   virtual void check_cache(const std::string& policy) const = 0;
 
   /// Begins a continuation and returns its number.

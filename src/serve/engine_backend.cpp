@@ -120,9 +120,7 @@ class EngineBackend : public Backend {
     return opened_.encode_chat(messages, tools, variables);
   }
 
-  void check_cache(const std::string& policy) const override {
-    cache::full_bytes(cache::parse_policy(policy), opened_.model->cache_shape(1));
-  }
+  void check_cache(const std::string& policy) const override { engine_.check_policy(cache::parse_policy(policy)); }
 
   int64_t submit(ContinuationRequest asked, ContinuationEvents events) override {
     decode::GenerationRequest request;

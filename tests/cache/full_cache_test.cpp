@@ -70,6 +70,16 @@ TEST(FullCache, CountsTheBytesThatTheKernelHolds) {
   EXPECT_EQ(cache.bytes(), pages_in_memory(cache) * static_cast<int64_t>(base::Reservation::page_size()));
 }
 
+TEST(FullCache, KnowsTheBytesOfACapacityThatIsNoWholeBlock) {
+  // 33 positions are two blocks of keys, 8 pages a head, and 33 rows of values, 5 pages.
+  const CacheShape shape{.layers = 1, .heads = 1, .kv_heads = 1, .head_dim = 128, .capacity = 33};
+  FullCache cache(shape, Storage::f32);
+  const std::vector<float> rows = random_rows(33, 128, 0);
+  cache.append(0, {rows.data(), 128}, {rows.data(), 128}, 33);
+  EXPECT_EQ(cache.bytes(), 13 * 4096);
+  EXPECT_EQ(FullCache::full_bytes(shape, Storage::f32), cache.bytes());
+}
+
 TEST(FullCache, RefusesMoreThanItsCapacity) {
   FullCache cache(kShape, Storage::bf16);
   append(cache, 0, 690);

@@ -214,6 +214,8 @@ TEST_F(EngineTest, RefusesWhatCanNeverRun) {
   EXPECT_CONTAINS(refusal({96}, 1), "expected token ids below 96, got 96");
   Engine narrow(model, {.cache_memory = 1000});
   EXPECT_CONTAINS(error_of([&] { narrow.submit(request(3), {}); }), "all caches together may hold 1000 B");
+  EXPECT_CONTAINS(error_of([&] { narrow.check_policy({}); }), "a cache of one token and its answer takes ");
+  EXPECT_EQ(error_of([&] { engine.check_policy({}); }), "no error");
 }
 
 TEST_F(EngineTest, WaitsWhileMemoryIsShort) {
