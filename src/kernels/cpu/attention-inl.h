@@ -63,6 +63,15 @@ HWY_INLINE void EmitTile(V (&tile)[kRows][kVectors], int64_t rows, int64_t colum
   }
 }
 
+/// Fetches `columns` floats of each of `rows` rows that will be read, or written. A head's part of a token is a short run,
+/// which the processor does not foresee.
+template <int kWrite>
+HWY_INLINE void FetchRows(const float* in, int64_t stride, int64_t rows, int64_t columns) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t j = 0; j < columns; j += 16) __builtin_prefetch(in + r * stride + j, kWrite);
+  }
+}
+
 /// In how many rows the queries are taken together: few when keys and values of a head fit the second-level cache,
 /// more when they have to be fetched again for every strip.
 HWY_INLINE int64_t QueriesAtOnce(int64_t time, int64_t head_dim) {

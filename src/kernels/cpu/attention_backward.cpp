@@ -89,6 +89,9 @@ void QueryGradients(const AttentionBackward& args, const BackwardHead& head, con
     const float* q = args.q + (token + i) * args.q_stride + column;
     const float* dout = args.dout + (token + i) * args.dout_stride + column;
     const float* out = args.out + (token + i) * args.out_stride + column;
+    float* dq = args.dq + (token + i) * args.dq_stride + column;
+    FetchRows<0>(out, args.out_stride, strip, s.head_dim);
+    FetchRows<1>(dq, args.dq_stride, strip, s.head_dim);
     MultiplyPanels({q, args.q_stride, 1}, strip, head.keys_t, s.head_dim, s.head_dim, seen,
                    [&](int64_t j, auto& tile) HWY_ATTR { StoreTile(tile, p + j, block.stride); });
     MultiplyPanels({dout, args.dout_stride, 1}, strip, head.values_t, s.head_dim, s.head_dim, seen,
@@ -98,7 +101,6 @@ void QueryGradients(const AttentionBackward& args, const BackwardHead& head, con
       const int64_t count = s.causal ? block.first + i + r + 1 : s.time;
       BackwardRow(p + r * block.stride, ds + r * block.stride, count, RoundUp(all, kLanes), s.scale, lse[i + r], delta);
     }
-    float* dq = args.dq + (token + i) * args.dq_stride + column;
     MultiplyPanels({ds, block.stride, 1}, strip, head.keys, s.time, seen, s.head_dim,
                    [&](int64_t d, auto& tile)
                        HWY_ATTR { EmitTile(tile, strip, s.head_dim - d, false, dq + d, args.dq_stride); });
@@ -120,6 +122,8 @@ void KeyGradients(const AttentionBackward& args, const Block& block, bool first_
                    });
   };
   ForEachStrip(s.causal ? block.first + block.rows : s.time, [&](int64_t j, int64_t strip) HWY_ATTR {
+    FetchRows<1>(dv + j * args.dv_stride, args.dv_stride, strip, s.head_dim);
+    FetchRows<1>(dk + j * args.dk_stride, args.dk_stride, strip, s.head_dim);
     product(block.p, block.dout, j, strip, dv, args.dv_stride);
     product(block.ds, block.q, j, strip, dk, args.dk_stride);
   });

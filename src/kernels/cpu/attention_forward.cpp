@@ -89,6 +89,8 @@ void ForwardBlock(const AttentionForward& args, const ForwardHead& head, int64_t
   }
   ForEachStrip(rows, [&](int64_t i, int64_t strip) HWY_ATTR {
     const int64_t seen = s.causal ? first + i + strip : s.time;
+    float* out = args.out + (b * s.time + first + i) * args.out_stride + h * s.head_dim;
+    FetchRows<1>(out, args.out_stride, strip, s.head_dim);
     for (int64_t r = i; r < i + strip; ++r) {
       const int64_t count = s.causal ? first + r + 1 : s.time;
       const RowSoftmax row = SoftmaxRow(scores + r * stride, count, RoundUp(seen, kLanes), factor);
@@ -97,7 +99,6 @@ void ForwardBlock(const AttentionForward& args, const ForwardHead& head, int64_t
         args.log_sum_exp[(b * s.heads + h) * s.time + first + r] = s.scale * row.highest + std::log(row.sum);
       }
     }
-    float* out = args.out + (b * s.time + first + i) * args.out_stride + h * s.head_dim;
     MultiplyPanels({scores + i * stride, stride, 1}, strip, head.values, head.tokens, seen, s.head_dim,
                    [&](int64_t d, auto& tile) HWY_ATTR {
                      ScaleRows(tile, factors + i);
