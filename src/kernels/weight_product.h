@@ -43,8 +43,8 @@ struct WeightProduct {
 ///   multiply-adds (with bf16 weights over k = 2l, 2l + 1, 2l + 2L, 2l + 1 + 2L …), the lanes are added in one fixed
 ///   tree, the blocks are added in order; then + bias, then + residual.
 /// AVX-512 BF16 (precision bf16, weights in bf16) cuts the depth into blocks of 1024, and lane l of 16 adds the pairs
-/// k = 2l, 2l + 1, then 2l + 32, 2l + 33 …; AMX adds to one sum 32 k after the other, the even and the odd of each summed
-/// apart. Both take denormals for 0.
+/// k = 2l, 2l + 1, then 2l + 32, 2l + 33 …; AMX adds to one sum 32 k after the other, the even and the odd of each
+/// summed apart. Both take denormals for 0.
 void weight_product(const WeightProduct& product, base::ThreadPool& pool);
 
 namespace ref {

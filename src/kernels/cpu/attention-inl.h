@@ -63,8 +63,8 @@ HWY_INLINE void EmitTile(V (&tile)[kRows][kVectors], int64_t rows, int64_t colum
   }
 }
 
-/// Fetches `columns` floats of each of `rows` rows that will be read, or written. A head's part of a token is a short run,
-/// which the processor does not foresee.
+/// Fetches `columns` floats of each of `rows` rows that will be read, or written. A head's part of a token is a short
+/// run, which the processor does not foresee.
 template <int kWrite>
 HWY_INLINE void FetchRows(const float* in, int64_t stride, int64_t rows, int64_t columns) {
   for (int64_t r = 0; r < rows; ++r) {
