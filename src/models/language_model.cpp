@@ -24,7 +24,8 @@ LanguageModel::LanguageModel(const std::filesystem::path& folder, torch::Device 
     : config_(read_language_config(folder)),
       files_(std::make_unique<WeightFiles>(folder)),
       decoder_(config_.options, /*input_dims=*/0, weights_of(config_, *files_, device), device),
-      fingerprint_(fmt::format("{}-{}", config_.model_type, files_->digest())) {
+      fingerprint_(fmt::format("{}-{}{}", config_.model_type, files_->digest(),
+                               operations.precision == kernels::Precision::bf16 ? "-bf16" : "")) {
   base::check(device.is_cpu(), "language models run on the CPU so far, got {}", device.str());
   decoder_.operations() = operations;
 }

@@ -24,7 +24,7 @@ class LanguageModel {
   int64_t bytes_per_token() const;
   /// Bytes of the files.
   int64_t file_bytes() const { return files_->bytes(); }
-  /// Tells this model from others (config.json and a digest of the weights), for saved caches.
+  /// Tells this model from others (config.json, a digest of the weights, activations rounded or not), for saved caches.
   const std::string& fingerprint() const { return fingerprint_; }
   /// Tensors of the files that no parameter of ours came from.
   std::vector<std::string> unread() const;

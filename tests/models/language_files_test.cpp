@@ -126,6 +126,7 @@ TEST_F(LanguageFiles, FingerprintsTellModelsApart) {
   copy("llama2");
   const std::string before = LanguageModel(folder).fingerprint();
   EXPECT_EQ(LanguageModel(folder).fingerprint(), before);
+  EXPECT_NE(LanguageModel(folder, torch::kCPU, {.precision = kernels::Precision::bf16}).fingerprint(), before);
   change_weights([](auto& tensors) { tensors["model.norm.weight"][0] += 1; });
   EXPECT_NE(LanguageModel(folder).fingerprint(), before);
 }
