@@ -6,4 +6,8 @@ namespace incontext::kernels {
 /// before it dispatches.
 void apply_environment();
 
+/// Whether dispatch may choose AVX-512, whose extensions are then allowed as well. Remembered: asking the processor
+/// costs microseconds on a virtual machine, where each CPUID is intercepted.
+bool avx512_allowed();
+
 }  // namespace incontext::kernels

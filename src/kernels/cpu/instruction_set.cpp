@@ -4,6 +4,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cctype>
 #include <cstdint>
 #include <cstdlib>
@@ -36,6 +37,14 @@ bool system_keeps_avx() {
 #endif
 }
 
+/// avx512_allowed(), or -1 while nobody has asked.
+std::atomic<int> allowed{-1};
+
+int find_allowed() {
+  constexpr int64_t kAvx512AndBetter = HWY_AVX3 | (HWY_AVX3 - 1);
+  return (usable() & kAvx512AndBetter) != 0 ? 1 : 0;
+}
+
 /// Limits dispatch to some sets; 0 stands for all.
 void limit(int64_t targets) {
 #if HWY_ARCH_X86
@@ -47,6 +56,7 @@ void limit(int64_t targets) {
 #endif
   hwy::SetSupportedTargetsForTest(targets);
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  allowed = find_allowed();
 }
 
 void force(const std::string& name) {
@@ -70,6 +80,11 @@ void apply_environment() {
     return true;
   }();
   static_cast<void>(applied);
+}
+
+bool avx512_allowed() {
+  if (allowed < 0) allowed = find_allowed();
+  return allowed == 1;
 }
 
 std::string instruction_set() {

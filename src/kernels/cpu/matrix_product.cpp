@@ -234,8 +234,9 @@ void matrix_product(const MatrixProduct& product, Precision precision, base::Thr
   check_product(product);
   if (product.rows == 0 || product.columns == 0) return;
   apply_environment();
-  if (const TileStrip strip = usable_tile_strip(); strip != nullptr && precision == Precision::bf16) {
-    return matrix_product_on_tiles(product, strip, pool);
+  if (precision == Precision::bf16) {
+    const TileStrip strip = usable_tile_strip();
+    if (strip != nullptr) return matrix_product_on_tiles(product, strip, pool);
   }
   HWY_DYNAMIC_DISPATCH(MatrixProductTarget)(product, precision, pool);
 }

@@ -181,7 +181,7 @@ void matrix_product_on_tiles(const MatrixProduct& product, TileStrip strip, base
 
 TileStrip usable_tile_strip() {
   // AMX comes with AVX-512: whoever limits dispatch to less wants no AMX either.
-  if ((hwy::SupportedTargets() & HWY_AVX3) == 0) return nullptr;
+  if (!avx512_allowed()) return nullptr;
   const TileStrip amx = amx_tile_strip();
   return amx != nullptr ? amx : avx512_bf16_strip();
 }
