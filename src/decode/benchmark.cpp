@@ -47,6 +47,7 @@ double product_rate(torch::ScalarType type, int64_t size, int repeats) {
   const Tensor a = torch::rand({size, size}).to(type);
   const Tensor b = torch::rand({size, size}).to(type);
   std::vector<double> seconds;
+  seconds.reserve(static_cast<size_t>(repeats));
   for (int repeat = 0; repeat < repeats; ++repeat) seconds.push_back(seconds_of([&] { torch::mm(a, b); }));
   return 2 * std::pow(static_cast<double>(size), 3) / median(seconds);
 }
