@@ -28,6 +28,7 @@ std::vector<std::vector<Record>> groups_of(const std::vector<Record>& records, c
   for (const Record& record : records) {
     if (record.what != what) continue;
     std::vector<std::string> values;
+    values.reserve(keys.size());
     for (const std::string& key : keys) values.push_back(setting_text(record, key));
     const auto [at, fresh] = index.try_emplace(values, groups.size());
     if (fresh) groups.emplace_back();
@@ -222,6 +223,7 @@ Section origin_section(const std::vector<RunRecords>& runs) {
 void write_report(const std::vector<RunRecords>& runs, const std::filesystem::path& path) {
   const std::vector<Record> merged = merge_runs(runs);
   std::vector<std::string> names;
+  names.reserve(runs.size());
   for (const RunRecords& run : runs) names.push_back(run.name);
   Page page{.title = "In-context learning: " + base::enumerate_names(names)};
   page.lead =

@@ -184,6 +184,7 @@ std::vector<Table> summary_tables(const std::vector<RunRecords>& runs) {
     if (!table.rows.empty()) tables.push_back(std::move(table));
   }
   std::vector<std::string> names;
+  names.reserve(runs.size());
   for (const RunRecords& run : runs) names.push_back(run.name);
   base::check(!tables.empty(), "report: expected records of errors, losses or speeds in {}, got none",
               base::enumerate_names(names));

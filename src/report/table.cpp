@@ -102,6 +102,7 @@ std::string to_terminal(const Table& whole, size_t width) {
   if (!table.title.empty()) out += base::clip(base::printable(table.title), width) + "\n";
   out += terminal_line(table, table.columns, widths, width);
   std::vector<std::string> rules;
+  rules.reserve(widths.size());
   for (const size_t column : widths) rules.emplace_back(column, '-');
   out += terminal_line(table, rules, widths, width);
   for (const auto& row : table.rows) out += terminal_line(table, row, widths, width);
@@ -114,6 +115,7 @@ std::string to_markdown(const Table& table) {
   if (!table.title.empty()) out += "**" + base::printable(table.title) + "**\n\n";
   out += markdown_line(table.columns);
   std::vector<std::string> rules;
+  rules.reserve(widths.size());
   for (size_t column = 0; column < table.columns.size(); ++column) {
     rules.emplace_back(table.align_of(column) == Align::right ? "---:" : "---");
   }

@@ -190,6 +190,7 @@ class Whitespace : public PreTokenizer {
   void cut(Piece piece, std::vector<Piece>& words) const override {
     const std::vector<Range> matches = regex_.find_all(piece.text);
     std::vector<Section> sections;
+    sections.reserve(matches.size());
     for (const Range& match : matches) sections.push_back({match, false});
     cut_at(piece, sections, Behavior::isolated, words);
   }

@@ -156,7 +156,8 @@ Value map(const Value& value, Arguments& arguments, Budget& budget) {
     for (const Value& item : iterate(value, budget)) {
       budget.charge(1);
       Value found = path_of(item, path, budget);
-      out.push_back(found.is_undefined() && fallback ? *fallback : std::move(found));
+      if (found.is_undefined() && fallback) found = *fallback;
+      out.push_back(std::move(found));
     }
     return Value::list(std::move(out));
   }
