@@ -115,7 +115,7 @@ std::string to_markdown(const Table& table) {
   if (!table.title.empty()) out += "**" + base::printable(table.title) + "**\n\n";
   out += markdown_line(table.columns);
   std::vector<std::string> rules;
-  rules.reserve(widths.size());
+  rules.reserve(table.columns.size());
   for (size_t column = 0; column < table.columns.size(); ++column) {
     rules.emplace_back(table.align_of(column) == Align::right ? "---:" : "---");
   }
