@@ -12,7 +12,7 @@ constexpr int64_t kBf16Step = 32;
 
 /// Rows of x rounded to bf16 and packed by a unit, one strip of rows behind the other.
 struct Bf16Rows {
-  int64_t rows = 0, depth = 0;
+  int64_t depth = 0;
   int64_t strip = 0;  // rows in each
   const uint16_t* data = nullptr;
 

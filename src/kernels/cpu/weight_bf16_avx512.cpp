@@ -82,7 +82,7 @@ INCONTEXT_AVX512_BF16 inline void dot_tile(const uint16_t* x, const uint16_t* co
   for (std::size_t i = 0; i < kRows * kTileColumns; i += 4) sum_four<kAdd>(sum + i, out + i);
 }
 
-/// The outputs of one tile of sums[c * strip + r], whose columns are `apart` apart, as far as they are outputs.
+/// Stores what is an output of a tile of sums[c * strip + r].
 void finish(const WeightMatrix& w, const float* sums, int64_t strip, int64_t row, int64_t rows, int64_t column,
             int64_t columns) {
   for (int64_t r = 0; r < rows; ++r) {
