@@ -190,10 +190,10 @@ std::string FakeHub::etag_of(const std::string& file) const {
   return found.large ? digest(::EVP_sha256(), found.content) : Servers::git_digest(found.content);
 }
 
-DownloadOptions FakeHub::options(const std::filesystem::path& cache) const {
+DownloadOptions FakeHub::options_for(const std::string& endpoint, const std::filesystem::path& cache) {
   Environment environment;
   environment.cache = cache;
-  environment.endpoint = endpoint();
+  environment.endpoint = endpoint;
   return {.environment = environment,
           .quiet = true,
           .stop_requested = {},

@@ -48,7 +48,8 @@ class FakeHub {
   int gets(const std::string& end) const;
   std::string etag_of(const std::string& file) const;
   /// Options that lead here, to a cache in `cache`, with short waits.
-  DownloadOptions options(const std::filesystem::path& cache) const;
+  DownloadOptions options(const std::filesystem::path& cache) const { return options_for(endpoint(), cache); }
+  static DownloadOptions options_for(const std::string& endpoint, const std::filesystem::path& cache);
 
   std::string commit = std::string(40, 'a');
   std::map<std::string, std::string> revisions;  // names of the commit, beside main

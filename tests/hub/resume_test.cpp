@@ -5,7 +5,10 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstdio>
+#include <stdexcept>
 #include <thread>
+#include <utility>
 
 #include "base/file.h"
 #include "hub/download.h"
@@ -128,30 +131,87 @@ TEST_F(ResumeTest, ASilentServerIsGivenUp) {
   hub_.storage_delay_ms = 0;
 }
 
-// In children, as libcurl and the servers' threads do not go together with a signal to this process.
-class ResumeInChildTest : public ResumeTest {
+// A process that downloads on request. It is forked before the servers have threads: the child of a process with
+// threads may find locks taken, by threads that it does not have, forever.
+class DownloadProcess {
  protected:
-  template <class Work>
-  static pid_t fork_into(const Work& work) {
-    const pid_t child = ::fork();
-    if (child == 0) ::_exit(work() ? 0 : 1);
-    return child;
+  DownloadProcess() {
+    int request[2] = {}, answer[2] = {};
+    if (::pipe(request) != 0 || ::pipe(answer) != 0) throw std::runtime_error("no pipe");
+    process_ = ::fork();
+    if (process_ == 0) {
+      ::close(request[1]);
+      ::close(answer[0]);
+      serve(::fdopen(request[0], "r"), answer[1]);
+      ::_exit(0);
+    }
+    ::close(request[0]);
+    ::close(answer[1]);
+    request_ = request[1];
+    answer_ = ::fdopen(answer[0], "r");
   }
-  static int status_of(pid_t child) {
+  ~DownloadProcess() {
+    if (process_ > 0) ::kill(process_, SIGKILL);
+    if (process_ > 0) wait();
+    if (request_ >= 0) ::close(request_);
+    std::fclose(answer_);
+  }
+  DownloadProcess(const DownloadProcess&) = delete;
+  DownloadProcess& operator=(const DownloadProcess&) = delete;
+
+  pid_t process() const { return process_; }
+
+  /// Begins a download. With a limit on the size of files a write ends as on a full disk.
+  void begin(const DownloadOptions& options, rlim_t largest_file = RLIM_INFINITY) {
+    const std::string text =
+        fmt::format("{}\n{}\n{}\n", options.environment.endpoint, options.environment.cache.string(), largest_file);
+    EXPECT_EQ(::write(request_, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+    ::close(std::exchange(request_, -1));
+  }
+
+  /// The error that it ended with, or "no error".
+  std::string answer() const { return read_line(answer_); }
+
+  int wait() {
     int status = -1;
-    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(::waitpid(process_, &status, 0), process_);
+    process_ = 0;
     return status;
   }
+
+ private:
+  static std::string read_line(std::FILE* from) {
+    std::string line;
+    for (int c = std::fgetc(from); c != EOF && c != '\n'; c = std::fgetc(from)) line += static_cast<char>(c);
+    return line;
+  }
+
+  static void serve(std::FILE* request, int answer) {
+    const std::string endpoint = read_line(request), cache = read_line(request), largest = read_line(request);
+    if (largest.empty()) return;
+    ::signal(SIGXFSZ, SIG_IGN);
+    const struct rlimit limit { std::stoul(largest), std::stoul(largest) };
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    const std::string message =
+        error_of([&] { download_model({.repository = "org/tiny"}, FakeHub::options_for(endpoint, cache)); });
+    static_cast<void>(!::write(answer, message.data(), message.size()));
+  }
+
+  pid_t process_ = 0;
+  int request_ = -1;
+  std::FILE* answer_ = nullptr;
 };
+
+class ResumeInChildTest : protected DownloadProcess, public ResumeTest {};
 
 TEST_F(ResumeInChildTest, AKilledProcessLeavesAPartAndNoLock) {
   hub_.storage_delay_ms = 50;
-  const pid_t child = fork_into([&] { return error_of([&] { download(); }) == "no error"; });
+  begin(options());
   while (!fs::exists(incomplete()) || fs::file_size(incomplete()) < 20'000) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
-  ::kill(child, SIGTERM);
-  EXPECT_TRUE(WIFSIGNALED(status_of(child)));
+  ::kill(process(), SIGTERM);
+  EXPECT_TRUE(WIFSIGNALED(wait()));
   const uintmax_t kept = fs::file_size(incomplete());
   hub_.storage_delay_ms = 0;
   expect_whole(download());
@@ -159,17 +219,11 @@ TEST_F(ResumeInChildTest, AKilledProcessLeavesAPartAndNoLock) {
 }
 
 TEST_F(ResumeInChildTest, AFileSystemThatFillsUpIsAnErrorAndKeepsWhatCame) {
-  // A limit on file sizes ends a write as a full disk does, and cannot be raised again.
-  const pid_t child = fork_into([&] {
-    ::signal(SIGXFSZ, SIG_IGN);
-    const struct rlimit limit { 100'000, 100'000 };
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-    const std::string message = error_of([&] { download(); });
-    return message.find(".incomplete: cannot write: File too large; ") != std::string::npos &&
-           message.find("of 195.3 KiB are kept, and the same command continues once this is mended") !=
-               std::string::npos;
-  });
-  EXPECT_EQ(status_of(child), 0);
+  begin(options(), 100'000);
+  const std::string message = answer();
+  EXPECT_CONTAINS(message, ".incomplete: cannot write: File too large; ");
+  EXPECT_CONTAINS(message, "of 195.3 KiB are kept, and the same command continues once this is mended");
+  EXPECT_EQ(wait(), 0);
   EXPECT_GT(fs::file_size(incomplete()), 50'000U);
   expect_whole(download());
 }
