@@ -115,14 +115,23 @@ HWY_INLINE V GeluWithDerivative(D d, V x, V& derivative) {
   return hn::Mul(above, s);
 }
 
-/// The nearest bf16 value, ties to even. Infinities stay, NaN stays NaN.
+/// The bits of the nearest bf16 in the upper half of each lane, ties to even; what the lower half holds means nothing.
+/// Infinities stay, NaN stays NaN.
 template <class D, class V = hn::Vec<D>>
-HWY_INLINE V RoundToBf16(D d, V x) {
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> UpperBf16(D /*d*/, V x) {
   const hn::RebindToUnsigned<D> du;
   const auto bits = hn::BitCast(du, x);
   const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1U));
-  const auto rounded = hn::And(hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFFU))), hn::Set(du, 0xFFFF0000U));
-  return hn::IfThenElse(hn::IsNaN(x), x, hn::BitCast(d, rounded));
+  const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFFU)));
+  const auto quiet = hn::Or(bits, hn::Set(du, 0x400000U));
+  return hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(x)), quiet, rounded);
+}
+
+/// The nearest bf16 value.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V RoundToBf16(D d, V x) {
+  const hn::RebindToUnsigned<D> du;
+  return hn::BitCast(d, hn::And(UpperBf16(d, x), hn::Set(du, 0xFFFF0000U)));
 }
 
 }  // namespace incontext::kernels::HWY_NAMESPACE

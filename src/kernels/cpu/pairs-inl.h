@@ -25,16 +25,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 using PairLanes = hn::RebindToUnsigned<Full>;
 constexpr int64_t kPairs = kTileBlock / 2;
 
-/// The bits of the nearest bf16 in the upper half of each lane, ties to even; NaN stays NaN.
-template <class D, class V>
-HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> UpperBf16(D /*d*/, V x) {
-  const hn::RebindToUnsigned<D> du;
-  const auto bits = hn::BitCast(du, x);
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1U));
-  const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFFU)));
-  return hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(x)), hn::Or(bits, hn::Set(du, 0x400000U)), rounded);
-}
-
+/// Two bf16 in each lane: those of `even` in the lower half.
 template <class D, class V>
 HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> JoinPairs(D d, V even, V odd) {
   const hn::RebindToUnsigned<D> du;

@@ -181,16 +181,6 @@ HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> HalfBits(D d, hn::Vec<D> value) {
   return hn::Or(half, hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 0x8000U)));
 }
 
-template <class D>
-HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> Bf16Bits(D, hn::Vec<D> value) {
-  const hn::RebindToUnsigned<D> du;
-  const auto bits = hn::BitCast(du, value);
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1U));
-  const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFFU)));
-  const auto quiet = hn::Or(bits, hn::Set(du, 0x400000U));
-  return hn::ShiftRight<16>(hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(value)), quiet, rounded));
-}
-
 /// Rounds to nearest even.
 template <Storage kStorage, class D>
 HWY_INLINE void StoreStored(D d, hn::Vec<D> value, Element<kStorage>* to) {
@@ -206,7 +196,7 @@ HWY_INLINE void StoreStored(D d, hn::Vec<D> value, Element<kStorage>* to) {
       hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, HalfBits(d, value))), d16, to);
 #endif
     } else {
-      hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, Bf16Bits(d, value))), d16, to);
+      hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, hn::ShiftRight<16>(UpperBf16(d, value)))), d16, to);
     }
   }
 }
