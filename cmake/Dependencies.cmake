@@ -27,8 +27,24 @@ target_include_directories(incontext_xgboost SYSTEM INTERFACE ${XGBOOST_INCLUDE}
 if(NOT DEFINED TORCH_CUDA_ARCH_LIST AND NOT DEFINED ENV{TORCH_CUDA_ARCH_LIST})
   set(TORCH_CUDA_ARCH_LIST 8.0)
 endif()
+# A PyTorch wheel names its share/cmake as the prefix, from where Torch's own search for its library would end at
+# Debian's: its root must be among the prefixes too.
+foreach(prefix IN LISTS CMAKE_PREFIX_PATH)
+  if(prefix MATCHES "^(.+)/share/cmake/?$")
+    list(APPEND CMAKE_PREFIX_PATH ${CMAKE_MATCH_1})
+  endif()
+endforeach()
 find_package(Torch REQUIRED)
-message(STATUS "libtorch ${Torch_VERSION} at ${TORCH_INSTALL_PREFIX}")
+# PyTorch's wheels export pieces of the C++ library they were built with, whose std::filesystem::remove_all crashes
+# when called from outside. A program looks names up in the order of its libraries, so the real one goes first.
+if(Torch_VERSION VERSION_GREATER_EQUAL 2)
+  add_link_options(LINKER:--push-state,--no-as-needed -lstdc++ LINKER:--pop-state)
+endif()
+set(INCONTEXT_CUDA OFF)  # graphs of GPU work need more than Debian's libtorch has
+if(TARGET torch_cuda AND Torch_VERSION VERSION_GREATER_EQUAL 2)
+  set(INCONTEXT_CUDA ON)
+endif()
+message(STATUS "libtorch ${Torch_VERSION} at ${TORCH_INSTALL_PREFIX}, CUDA: ${INCONTEXT_CUDA}")
 add_library(incontext_torch INTERFACE)
 # Among libtorch 2's headers are those of a later fmt than the library we link, so that ours must come first.
 get_target_property(fmt_folder fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
