@@ -30,10 +30,19 @@ struct SiluBackward {
   int64_t gradient_stride = 0;
 };
 
+/// GELU in its tanh form (Hendrycks & Gimpel 2016), in place: x / 2 * (1 + tanh(sqrt(2/pi) (x + 0.044715 x³))). An
+/// element's bits depend on nothing but its value.
+struct GeluInPlace {
+  int64_t rows = 0, width = 0;
+  float* x = nullptr;  // [rows, width], contiguous
+};
+
+void gelu_in_place(const GeluInPlace& args, base::ThreadPool& pool);
 void silu_and_multiply(const SiluForward& args, base::ThreadPool& pool);
 void silu_and_multiply_backward(const SiluBackward& args, base::ThreadPool& pool);
 
 namespace ref {
+void gelu_in_place(const GeluInPlace& args);
 void silu_and_multiply(const SiluForward& args);
 void silu_and_multiply_backward(const SiluBackward& args);
 }  // namespace ref

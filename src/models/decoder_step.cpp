@@ -72,8 +72,8 @@ Tensor Decoder::mlp_ragged(const Layer& layer, const Tensor& normed, const Tenso
     const Tensor biases[2] = {layer.mlp.gate_bias, layer.mlp.up_bias};
     inner = ops::gated(operations_, ops::project(operations_, normed, weights, biases));
   } else {
-    inner = ops::project(operations_, normed, layer.mlp.up, layer.mlp.up_bias, {});
-    inner = options_.mlp == "relu" ? torch::relu_(inner) : torch::gelu(inner, "tanh");
+    inner = ops::activate(operations_, ops::project(operations_, normed, layer.mlp.up, layer.mlp.up_bias, {}),
+                          options_.mlp == "relu" ? kernels::Activation::relu : kernels::Activation::gelu_tanh);
   }
   return ops::project(operations_, inner, layer.mlp.down, layer.mlp.down_bias, residual);
 }

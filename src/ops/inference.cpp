@@ -131,6 +131,14 @@ Tensor gated(const Settings& settings, const Tensor& x) {
   return out;
 }
 
+Tensor activate(const Settings& settings, Tensor x, kernels::Activation activation) {
+  if (activation == kernels::Activation::relu) return torch::relu_(x);
+  if (activation == kernels::Activation::none) return x;
+  if (!use_kernels(settings, x) || !x.is_contiguous()) return torch::gelu(x, "tanh");
+  kernels::gelu_in_place({.rows = x.size(0), .width = x.size(1), .x = x.data_ptr<float>()}, tensor::kernel_pool());
+  return x;
+}
+
 Tensor look_up(const Tensor& table, const Tensor& ids) {
   base::check(ids.numel() == 0 || (ids.min().item<int64_t>() >= 0 && ids.max().item<int64_t>() < table.size(0)),
               "expected token ids from 0 to {}, got {} to {}", table.size(0) - 1, ids.min().item<int64_t>(),

@@ -22,6 +22,9 @@ torch::Tensor project(const Settings& settings, const torch::Tensor& x, const to
 /// silu(gate) * up of x [rows, 2 * hidden], gate in the first half of each row: [rows, hidden].
 torch::Tensor gated(const Settings& settings, const torch::Tensor& x);
 
+/// ReLU or tanh-GELU of x [rows, hidden] fp32, in place where the kernels serve it; returns the result.
+torch::Tensor activate(const Settings& settings, torch::Tensor x, kernels::Activation activation);
+
 /// Rows `ids` (int64 [n]) of a table [rows, width] of any storage, as fp32 [n, width]. An id out of range is an Error.
 torch::Tensor look_up(const torch::Tensor& table, const torch::Tensor& ids);
 

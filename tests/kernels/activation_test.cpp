@@ -47,6 +47,33 @@ TEST_P(ActivationTest, SiluAndMultiplyAndItsGradient) {
   }
 }
 
+TEST_P(ActivationTest, Gelu) {
+  for (int64_t width = 0; width <= 35; ++width) {
+    Matrix fast(4, width, 0, 1);
+    fast.fill(random_);
+    for (int64_t j = 0; j < width; ++j) {  // a row of moderate values, two of saturated ones
+      fast.at(0, j) *= 6;
+      fast.at(1, j) = -200;
+      fast.at(2, j) = 200;
+    }
+    Matrix slow = fast;
+    gelu_in_place({4, width, fast.data()}, pool_);
+    ref::gelu_in_place({4, width, slow.data()});
+    EXPECT_CLOSE(fast.values(), slow.values(), (Tolerance{.absolute = 2e-6, .relative = 1e-6}));
+    EXPECT_TRUE(fast.padding_is_untouched());
+  }
+}
+
+// What a sequence gives must not depend on what it is computed with.
+TEST_P(ActivationTest, GeluGivesAValueTheSameBitsAnywhere) {
+  Matrix row(1, 35);
+  row.fill(random_);
+  Matrix whole = row;
+  gelu_in_place({1, 35, whole.data()}, pool_);
+  gelu_in_place({35, 1, row.data()}, pool_);
+  EXPECT_CLOSE(whole.values(), row.values(), testing::exact());
+}
+
 TEST(ActivationReference, GradientIsTheSlope) {
   std::vector<double> analytic, numeric;
   for (float gate = -5; gate <= 5; gate += 0.5F) {

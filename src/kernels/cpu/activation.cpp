@@ -40,14 +40,26 @@ void SiluBackwardRow(const SiluBackward& args, int64_t row) {
   });
 }
 
+void GeluRow(const GeluInPlace& args, int64_t row) {
+  float* x = args.x + row * args.width;
+  ForEachVector(args.width, [&](auto d, int64_t j) HWY_ATTR { hn::StoreU(Gelu(d, hn::LoadU(d, x + j)), d, x + j); });
+}
+
 }  // namespace incontext::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace incontext::kernels {
 
+HWY_EXPORT(GeluRow);
 HWY_EXPORT(SiluRow);
 HWY_EXPORT(SiluBackwardRow);
+
+void gelu_in_place(const GeluInPlace& args, base::ThreadPool& pool) {
+  apply_environment();
+  const auto row_kernel = HWY_DYNAMIC_DISPATCH(GeluRow);
+  pool.run(args.rows, [&](int64_t row, int) { row_kernel(args, row); });
+}
 
 void silu_and_multiply(const SiluForward& args, base::ThreadPool& pool) {
   apply_environment();

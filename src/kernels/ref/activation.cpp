@@ -4,6 +4,13 @@
 
 namespace incontext::kernels::ref {
 
+void gelu_in_place(const GeluInPlace& args) {
+  for (int64_t i = 0; i < args.rows * args.width; ++i) {
+    const auto x = static_cast<double>(args.x[i]);
+    args.x[i] = static_cast<float>(x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))));
+  }
+}
+
 void silu_and_multiply(const SiluForward& args) {
   for (int64_t i = 0; i < args.rows; ++i) {
     for (int64_t j = 0; j < args.width; ++j) {
