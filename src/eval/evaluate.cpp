@@ -35,8 +35,10 @@ class Evaluation {
   }
 
  private:
+  int64_t active_dims() const { return options_.active_dims == 0 ? task_->options().dims : options_.active_dims; }
+
   int64_t points_for(const std::string& kind) const {
-    return kind == "orthogonal_query" ? std::min(options_.points, task_->options().dims) : options_.points;
+    return kind == "orthogonal_query" ? std::min(options_.points, active_dims()) : options_.points;
   }
 
   DrawPrompts draw(const std::string& kind) const {
@@ -46,7 +48,8 @@ class Evaluation {
                                     .purpose = "eval",
                                     .first_index = static_cast<uint64_t>(first),
                                     .batch = count,
-                                    .points = points_for(kind)},
+                                    .points = points_for(kind),
+                                    .active_dims = options_.active_dims},
                                    &tensor::kernel_pool());
     };
   }
@@ -55,6 +58,7 @@ class Evaluation {
     Json json = {{"run", subject_.run},          {"task", task_->options().name}, {"prompt", kind},
                  {"predictor", predictor},       {"dims", task_->options().dims}, {"step", subject_.step},
                  {"seed", subject_.options.seed}};
+    if (active_dims() != task_->options().dims) json["active_dims"] = active_dims();
     if (predictor == "model") {
       json["parameters"] = subject_.decoder->parameter_count();
       if (subject_.decoder->options().looped()) json["trained_loops"] = subject_.decoder->options().loop.count;
@@ -64,7 +68,7 @@ class Evaluation {
 
   void write_columns(const char* what, const Json& setting, const char* key, const std::vector<int64_t>& values,
                      const Tensor& squared_errors) {
-    const Tensor normalised = squared_errors.to(torch::kFloat64) / task_->normalisation();
+    const Tensor normalised = squared_errors.to(torch::kFloat64) / task_->normalisation(active_dims());
     const std::vector<Interval> intervals = bootstrap_columns(normalised, options_.bootstrap);
     for (size_t i = 0; i < values.size(); ++i) {
       base::Record record;
@@ -122,7 +126,7 @@ class Evaluation {
   void measure_by_loop() {
     const int64_t trained = subject_.decoder->options().loop.count;
     const int64_t loops = options_.by_loop < 0 ? 10 * trained : options_.by_loop;
-    const int64_t examples = std::min(2 * task_->options().dims, options_.points - 1);
+    const int64_t examples = std::min(2 * active_dims(), options_.points - 1);
     const Tensor errors = squared_errors_by_loop(*subject_.decoder, draw("standard"), options_.prompts, options_.batch,
                                                  loops, examples, report("every loop"));
     Json json = setting("standard", "model");

@@ -18,6 +18,7 @@ struct EvaluationOptions {
   int64_t prompts = 1280;
   int64_t batch = 64;
   int64_t points = 0;
+  int64_t active_dims = 0;
   uint64_t seed = 0;
   std::vector<std::string> kinds = {"standard"};
   double factor = 3;
@@ -32,6 +33,10 @@ struct EvaluationOptions {
     v.field("prompts", prompts, "prompts to average over", base::at_least(1));
     v.field("batch", batch, "prompts at a time", base::at_least(1));
     v.field("points", points, "questions in a prompt; 0: as many as in training", base::at_least(0));
+    v.field(
+        "active_dims", active_dims,
+        "dimensions in which inputs and functions are not zero, as in a stage of the curriculum; 0: all of the task's",
+        base::at_least(0));
     v.field("seed", seed, "names the evaluation prompts");
     v.field("kinds", kinds, "kinds of prompts, see tasks", base::one_of(tasks::prompt_kinds()));
     v.field("factor", factor, "of scaled_inputs", base::positive());

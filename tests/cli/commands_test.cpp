@@ -52,6 +52,26 @@ TEST(Commands, TrainEvalReportWithJsonAlone) {
   EXPECT_TRUE(least_squares);
   EXPECT_TRUE(fifth_loop);
 
+  // With two of three dimensions in use, two examples are enough.
+  const CommandResult stage =
+      incontext_with({"eval", run, "--json", "--quiet", "--set", "prompts=8", "--set", "active_dims=2"});
+  ASSERT_EQ(stage.status, 0) << stage.err;
+  int found = 0;
+  const Json of_stage = Json::parse(stage.out);
+  for (const Json& record : of_stage["records"]) {
+    const Json& setting = record["setting"];
+    if (record["what"] != "squared_error" || setting["predictor"] != "least_squares") continue;
+    EXPECT_EQ(setting["active_dims"], 2);
+    const double error = record["value"].get<double>();
+    if (setting["examples"] == 1) {
+      EXPECT_GT(error, 1e-3);
+    } else if (setting["examples"] == 2) {
+      EXPECT_LT(error, 1e-6);
+    }
+    found += setting["examples"] == 1 || setting["examples"] == 2;
+  }
+  EXPECT_EQ(found, 2);
+
   const std::string page = (place / "report.html").string();
   const CommandResult report = incontext_with({"report", run, "--out", page, "--json"});
   ASSERT_EQ(report.status, 0) << report.err;
