@@ -24,6 +24,13 @@ std::string processor_name() {
   return "unknown processor";
 }
 
+std::string& accelerator() {
+  static std::string name;
+  return name;
+}
+
+}  // namespace
+
 std::string best_instruction_set() {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512bf16")) return "avx512_bf16";
@@ -33,12 +40,13 @@ std::string best_instruction_set() {
   return "baseline";
 }
 
-}  // namespace
+void name_accelerator(const std::string& name) { accelerator() = name; }
 
 std::string version() { return INCONTEXT_VERSION; }
 
 std::string machine_description() {
-  return fmt::format("{}, {} processors, {}", processor_name(), available_processors(), best_instruction_set());
+  return fmt::format("{}, {} processors, {}{}{}", processor_name(), available_processors(), best_instruction_set(),
+                     accelerator().empty() ? "" : ", ", accelerator());
 }
 
 double peak_memory_bytes() {

@@ -8,6 +8,7 @@
 #include "cli/peer.h"
 #include "cli/shared_flags.h"
 #include "kernels/peak.h"
+#include "tensor/cuda.h"
 #include "train/benchmark.h"
 
 namespace incontext::cli {
@@ -36,11 +37,15 @@ double median(std::vector<double> values) {
 base::Json bench_own(const std::string& model, const BenchArguments& arguments, const tensor::Runtime& runtime) {
   train::RunOptions options = train::benchmark_options(model);
   options.training.precision = arguments.compute.precision;
-  const double peak_before = kernels::measure_fma_peak(tensor::kernel_pool());
+  const auto measure_peak = [&] {
+    return runtime.device.is_cuda() ? tensor::measure_product_peak(runtime.device)
+                                    : kernels::measure_fma_peak(tensor::kernel_pool());
+  };
+  const double peak_before = measure_peak();
   train::Trainer trainer(options, runtime.device, arguments.compute.operations());
   const train::BenchmarkResult result = train::measure_steps(trainer, arguments.seconds, 3);
   const double memory = base::peak_memory_bytes();
-  const double peak = std::max(peak_before, kernels::measure_fma_peak(tensor::kernel_pool()));
+  const double peak = std::max(peak_before, measure_peak());
   const double steps_per_second = 1 / median(result.step_seconds);
   return {{"model", model},
           {"precision", arguments.compute.precision},
@@ -64,8 +69,8 @@ double loss_difference(const std::vector<double>& ours, const std::vector<double
   return largest;
 }
 
-// Ours, the peer with one thread and with all, ours again: each in a process of its own, and the noise of a shared
-// machine falls on both.
+// Ours, the peer in each way it can run, ours again: each in a process of its own, and the noise of a shared machine
+// falls on both.
 base::Json bench_beside_peer(const std::string& model, const BenchArguments& arguments, int threads) {
   const std::vector<std::string> own = {"bench",       "train",
                                         "--models",    model,
@@ -79,20 +84,21 @@ base::Json bench_beside_peer(const std::string& model, const BenchArguments& arg
   base::Json first = run_self(own).at("results").at(0);
   const base::TemporaryDirectory start;
   train::write_benchmark_start(model, kComparedSteps, start.path());
-  const auto run_with = [&](int peer_threads) {
-    return run_peer(arguments.python, arguments.peer, model, start.path(), peer_threads, arguments.seconds);
-  };
-  std::vector<PeerResult> peers = {run_with(1)};
-  if (threads > 1) peers.push_back(run_with(threads));
+  const PeerResult best = run_peer_at_its_best({.python = arguments.python,
+                                                .script = arguments.peer,
+                                                .model = model,
+                                                .start = start.path(),
+                                                .threads = threads,
+                                                .seconds = arguments.seconds,
+                                                .device = arguments.compute.runtime.device,
+                                                .tf32 = arguments.compute.precision == "tf32"});
   const base::Json second = run_self(own).at("results").at(0);
-  const PeerResult best = *std::max_element(peers.begin(), peers.end(), [](const PeerResult& a, const PeerResult& b) {
-    return a.steps_per_second < b.steps_per_second;
-  });
   for (const char* key : {"steps_per_second", "share_of_fp32_peak", "fp32_peak_gflops", "peak_memory_bytes"}) {
     first[key] = (first[key].get<double>() + second[key].get<double>()) / 2;
   }
   first["peer_steps_per_second"] = best.steps_per_second;
   first["peer_threads"] = best.threads;
+  first["peer_blas_core"] = best.blas_core;
   first["peer_peak_memory_bytes"] = best.peak_memory_bytes;
   first["peer_losses"] = best.losses;
   first["loss_difference"] = loss_difference(first["losses"].get<std::vector<double>>(), best.losses);
@@ -144,7 +150,9 @@ void add_bench_command(CLI::App& app, Invocation&) {
   command->add_option("--models", arguments->models, "which of tiny, small, standard, looped")
       ->check(CLI::IsMember(train::benchmark_models()))
       ->delimiter(',');
-  arguments->compute.add_precision_to(*command, "of our matrix products; the peer computes in f32");
+  arguments->compute.add_precision_to(*command,
+                                      "of our matrix products; the peer computes in f32, for tf32 (of GPUs) in tf32",
+                                      {"f32", "tf32", "bf16"});
   command->add_option("--seconds", arguments->seconds, "time for each measurement")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

@@ -8,17 +8,33 @@
 
 namespace incontext::cli {
 
+/// How the peer is run.
+struct PeerCall {
+  std::string python;
+  std::string script;
+  std::string model;
+  std::filesystem::path start;  // weights and prompts (train::write_benchmark_start)
+  int threads = 1;
+  double seconds = 0;
+  std::string device = "cpu";
+  std::string blas_core = {};  // OpenBLAS's kernels for a processor of this name; empty: its own choice
+  bool tf32 = false;           // of a GPU's products
+};
+
 struct PeerResult {
   int threads = 0;
+  std::string blas_core = {};
   double steps_per_second = 0;
   double peak_memory_bytes = 0;
   std::vector<double> losses;  // of its first steps
 };
 
-/// Runs the peer's script for one model, from the weights and on the prompts that lie in `start`
-/// (train::write_benchmark_start), and reads its figures.
-PeerResult run_peer(const std::string& python, const std::string& script, const std::string& model,
-                    const std::filesystem::path& start, int threads, double seconds);
+/// Runs the peer's script for one model and reads its figures.
+PeerResult run_peer(const PeerCall& call);
+
+/// The fastest of the ways in which the peer can compute on this machine: on a processor with one thread and with all
+/// of `call.threads`, with OpenBLAS's own choice of kernels and, where the processor has AVX-512, with those for it.
+PeerResult run_peer_at_its_best(const PeerCall& call);
 
 /// Runs this very program with `arguments` and returns the JSON it prints, so that our own figures come from a fresh
 /// process as the peer's do.

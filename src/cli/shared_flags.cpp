@@ -10,8 +10,9 @@ void ComputeFlags::add_to(CLI::App& command) {
       ->capture_default_str();
 }
 
-void ComputeFlags::add_precision_to(CLI::App& command, const std::string& of_what) {
-  command.add_option("--precision", precision, of_what)->check(CLI::IsMember({"f32", "bf16"}))->capture_default_str();
+void ComputeFlags::add_precision_to(CLI::App& command, const std::string& of_what,
+                                    const std::vector<std::string>& choices) {
+  command.add_option("--precision", precision, of_what)->check(CLI::IsMember(choices))->capture_default_str();
 }
 
 void ComputeFlags::add_inference_precision_to(CLI::App& command) {

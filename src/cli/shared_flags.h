@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include <string>
+#include <vector>
 
 #include "base/options.h"
 #include "ops/settings.h"
@@ -18,7 +19,8 @@ struct ComputeFlags {
 
   void add_to(CLI::App& command);
   /// --precision, for the commands whose precision is in no configuration file. `of_what` ends its help.
-  void add_precision_to(CLI::App& command, const std::string& of_what);
+  void add_precision_to(CLI::App& command, const std::string& of_what,
+                        const std::vector<std::string>& choices = {"f32", "bf16"});
   void add_inference_precision_to(CLI::App& command);
   /// Starts the runtime; call once, before any tensor work.
   tensor::Runtime start() const;
