@@ -245,6 +245,10 @@ Tensor Decoder::head(const Tensor& normed) const {
   return ops::linear(operations_, narrow, head_);
 }
 
+ops::LoopBorder Decoder::loop_border(const Tensor& iterate, const Tensor& input) const {
+  return ops::loop_border(operations_, iterate, input, read_out_, read_out_bias_);
+}
+
 int64_t Decoder::parameter_count() const {
   int64_t count = 0;
   for (const NamedTensor& parameter : parameters_) count += parameter.tensor.numel();

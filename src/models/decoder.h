@@ -7,6 +7,7 @@
 #include "cache/sequence_state.h"
 #include "models/decoder_options.h"
 #include "ops/attention.h"
+#include "ops/loop_border.h"
 #include "ops/mlp.h"
 #include "ops/settings.h"
 #include "tensor/torch.h"
@@ -77,6 +78,8 @@ class Decoder {
   torch::Tensor run_layers(torch::Tensor hidden, int64_t first, int64_t last, const Step& step = {}) const;
   /// Read-out of normalised hidden [..., width] -> [...], a scalar per token, or [..., vocabulary], logits.
   torch::Tensor head(const torch::Tensor& normed) const;
+  /// The read-out of what a loop left and the injection for the next one, for models that read vectors and add.
+  ops::LoopBorder loop_border(const torch::Tensor& iterate, const torch::Tensor& input) const;
   /// The head's matrix over the vocabulary, [vocabulary, token_width], for losses that multiply by it themselves.
   const torch::Tensor& head_weight() const { return head_; }
 

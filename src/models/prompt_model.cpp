@@ -15,34 +15,38 @@ Tensor inject(const Decoder& decoder, const Tensor& iterate, const Tensor& input
   return injection == "multiply" ? iterate * input : iterate;
 }
 
-// What injection leaves alone: loop 1 sees P in every form.
-Tensor first_iterate(const Decoder& decoder, const Tensor& input) {
-  const std::string& injection = decoder.options().loop.injection;
-  if (injection == "none") return input;
-  return injection == "multiply" ? torch::ones_like(input) : torch::zeros_like(input);
-}
-
-void predict_looped(const Decoder& decoder, const Tensor& embedded, const LoopRange& loops,
-                    const OnPrediction& on_prediction, const Step& step) {
+// Calls on_read(loop, what the head reads) after every loop that is read. Where step.read_every is 2, hidden states at
+// x tokens alone; else at all. With `on_prediction`, predictions made on the way to the next loop go there instead.
+template <class OnRead>
+void run_loops(const Decoder& decoder, const Tensor& embedded, const LoopRange& loops, const Step& step,
+               const OnRead& on_read, const OnPrediction* on_prediction = nullptr) {
   const DecoderOptions& options = decoder.options();
   const int64_t first = options.loop.first_layer;
   const int64_t last = options.loop_end();
   const bool has_tail = last < options.layers;
+  const bool reads_at_border = on_prediction != nullptr && !has_tail && options.loop.injection == "add";
   Step whole = step;  // every loop but the last feeds all its tokens to the next
   whole.read_every = 1;
-  const Tensor input = decoder.run_layers(embedded, 0, first, whole);
-  Tensor iterate = first_iterate(decoder, input);
+  Tensor input = decoder.run_layers(embedded, 0, first, whole);
+  Tensor hidden = input;  // of the coming loop: loop 1 sees P in every form of injection
+  Tensor iterate;
   for (int64_t loop = 1; loop <= loops.count; ++loop) {
     const bool read = loop > loops.read_from;
     const bool is_last = loop == loops.count;
     torch::AutoGradMode gradients(torch::GradMode::is_enabled() && (read || !loops.truncate));
-    iterate = decoder.loop_norm(
-        decoder.run_layers(inject(decoder, iterate, input), first, last, is_last && !has_tail ? step : whole));
+    if (!hidden.defined()) hidden = inject(decoder, iterate, input);
+    iterate = decoder.loop_norm(decoder.run_layers(hidden, first, last, is_last && !has_tail ? step : whole));
+    hidden = Tensor();
     if (!read) continue;
-    if (has_tail) {
-      on_prediction(loop, decoder.head(decoder.final_norm(decoder.run_layers(iterate, last, options.layers, step))));
+    if (reads_at_border && !is_last) {
+      const ops::LoopBorder border = decoder.loop_border(iterate, input);
+      hidden = border.hidden;
+      input = border.input;
+      (*on_prediction)(loop, border.prediction);
+    } else if (has_tail) {
+      on_read(loop, decoder.final_norm(decoder.run_layers(iterate, last, options.layers, step)));
     } else {
-      on_prediction(loop, decoder.head(is_last && step.read_every == 2 ? iterate : at_x_tokens(iterate)));
+      on_read(loop, is_last || step.read_every == 1 ? iterate : at_x_tokens(iterate));
     }
   }
 }
@@ -65,11 +69,24 @@ void predict(const Decoder& decoder, const Tensor& xs, const Tensor& ys, const L
   const DecoderOptions& options = decoder.options();
   const Tensor embedded = decoder.embed(interleave(xs, ys));
   if (options.looped()) {
-    predict_looped(decoder, embedded, loops, on_prediction, step);
+    const auto on_read = [&](int64_t loop, const Tensor& hidden) { on_prediction(loop, decoder.head(hidden)); };
+    run_loops(decoder, embedded, loops, step, on_read, &on_prediction);
     return;
   }
   const Tensor hidden = decoder.run_layers(embedded, 0, options.layers, step);
   on_prediction(0, decoder.head(decoder.final_norm(options.layers == 0 ? at_x_tokens(hidden) : hidden)));
+}
+
+Tensor predict_reads(const Decoder& decoder, const Tensor& xs, const Tensor& ys, const LoopRange& loops) {
+  std::vector<Tensor> reads;
+  if (!decoder.options().looped()) {
+    predict(decoder, xs, ys, loops, [&](int64_t, const Tensor& prediction) { reads.push_back(prediction); });
+    return reads[0].unsqueeze(0);
+  }
+  run_loops(decoder, decoder.embed(interleave(xs, ys)), loops, {},
+            [&](int64_t, const Tensor& hidden) { reads.push_back(hidden); });
+  const Tensor stacked = torch::stack(reads);
+  return decoder.head(stacked.slice(2, 0, stacked.size(2), 2));
 }
 
 Tensor predict_once(const Decoder& decoder, const Tensor& xs, const Tensor& ys, int64_t loops) {

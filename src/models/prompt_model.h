@@ -27,6 +27,11 @@ using OnPrediction = std::function<void(int64_t loop, const torch::Tensor& predi
 void predict(const Decoder& decoder, const torch::Tensor& xs, const torch::Tensor& ys, const LoopRange& loops,
              const OnPrediction& on_prediction, Step step = {});
 
+/// All that predict() would hand over, [reads, batch, points]: with one read-out for all loops together, which a GPU,
+/// to which a small product costs as much as a large one, does sooner. The last layer spares no tokens here.
+torch::Tensor predict_reads(const Decoder& decoder, const torch::Tensor& xs, const torch::Tensor& ys,
+                            const LoopRange& loops);
+
 /// The prediction after the last of `loops` loops (0: the model's own count), without gradients.
 torch::Tensor predict_once(const Decoder& decoder, const torch::Tensor& xs, const torch::Tensor& ys, int64_t loops = 0);
 

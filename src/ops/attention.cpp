@@ -16,7 +16,8 @@ using torch::autograd::variable_list;
 
 // [batch, time, heads, head_dim] -> [batch, all_heads, time, head_dim], a key or value head repeated for its queries.
 Tensor spread(const Tensor& part, int64_t repeats) {
-  return part.transpose(1, 2).repeat_interleave(repeats, /*dim=*/1);
+  const Tensor by_head = part.transpose(1, 2);
+  return repeats == 1 ? by_head : by_head.repeat_interleave(repeats, /*dim=*/1);
 }
 
 Tensor fallback(const Tensor& qkv, const AttentionHeads& heads, bool causal) {
@@ -24,9 +25,18 @@ Tensor fallback(const Tensor& qkv, const AttentionHeads& heads, bool causal) {
   const int64_t time = qkv.size(1);
   const Tensor split = qkv.view({batch, time, heads.heads + 2 * heads.kv_heads, heads.head_dim});
   const int64_t repeats = heads.heads / heads.kv_heads;
-  const Tensor q = split.narrow(2, 0, heads.heads).transpose(1, 2);
-  const Tensor k = spread(split.narrow(2, heads.heads, heads.kv_heads), repeats);
-  const Tensor v = spread(split.narrow(2, heads.heads + heads.kv_heads, heads.kv_heads), repeats);
+  // Split at once: the gradients of three slices taken one by one would each be padded to the whole, and added.
+  const auto parts = split.split_with_sizes({heads.heads, heads.kv_heads, heads.kv_heads}, /*dim=*/2);
+  const Tensor q = parts[0].transpose(1, 2);
+  const Tensor k = spread(parts[1], repeats);
+  const Tensor v = spread(parts[2], repeats);
+#if TORCH_VERSION_MAJOR >= 2
+  if (qkv.is_cuda()) {  // one kernel that keeps the scores to itself; scaled by 1 / sqrt(head_dim)
+    return torch::scaled_dot_product_attention(q, k, v, /*attn_mask=*/{}, /*dropout_p=*/0, causal)
+        .transpose(1, 2)
+        .reshape({batch, time, heads.heads * heads.head_dim});
+  }
+#endif
   Tensor scores = torch::matmul(q, k.transpose(2, 3)) / std::sqrt(static_cast<double>(heads.head_dim));
   if (causal) {
     const Tensor future = torch::ones({time, time}, qkv.options().dtype(torch::kBool)).triu(1);

@@ -2,13 +2,19 @@
 
 #include <ATen/Parallel.h>
 #include <malloc.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
-#include <limits>
+#include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 
 #include "base/error.h"
+#include "base/machine.h"
+#include "tensor/cuda.h"
 #include "tensor/torch.h"
 
 namespace incontext::tensor {
@@ -33,15 +39,36 @@ int parse_index(const std::string& digits, const std::string& text) {
   return index;
 }
 
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+// Has the heap's next gigabytes lie in pages of 2 MiB as they are first written, where the kernel gives such pages to
+// those who ask: a training step goes through more memory than the processor has addresses of small pages at hand.
+// Takes addresses only, no memory.
+void ask_for_huge_pages() {
+  constexpr uintptr_t kHugePage = uintptr_t{2} << 20;
+  const auto physical = static_cast<size_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const size_t size = std::min(physical / 2, size_t{16} << 30);
+  void* const block = std::malloc(size);
+  if (block == nullptr) return;
+  const uintptr_t first = (reinterpret_cast<uintptr_t>(block) + kHugePage - 1) / kHugePage * kHugePage;
+  const uintptr_t last = (reinterpret_cast<uintptr_t>(block) + size) / kHugePage * kHugePage;
+  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+  std::free(block);
+}
+
 // A training step frees and takes the same large buffers again. By default glibc gives each back to the kernel, which
 // then clears its pages anew: a tenth of a small model's step. Keeping them costs no memory at the peak.
 void keep_freed_memory() {
-#if defined(__GLIBC__)
-  ::mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  ::mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
-  ::mallopt(M_TOP_PAD, 64 << 20);
-#endif
+  static std::once_flag once;
+  std::call_once(once, [] {
+    ::mallopt(M_MMAP_MAX, 0);
+    ::mallopt(M_TRIM_THRESHOLD, -1);  // never
+    ::mallopt(M_TOP_PAD, 64 << 20);
+    ask_for_huge_pages();
+  });
 }
+#else
+void keep_freed_memory() {}
+#endif
 
 }  // namespace
 
@@ -76,6 +103,8 @@ Runtime start(const RuntimeOptions& options, Engine engine) {
   set_kernel_threads(engine == Engine::kernels ? runtime.threads : 1);
   at::set_num_threads(engine == Engine::kernels ? 1 : runtime.threads);
   keep_freed_memory();
+  use_own_stream(runtime.device);
+  if (runtime.device.is_cuda()) base::name_accelerator(cuda_name(runtime.device));
   return runtime;
 }
 

@@ -16,16 +16,18 @@ namespace fs = std::filesystem;
 
 class FunctionObjective : public Objective {
  public:
-  FunctionObjective(const RunOptions& options, torch::Device device)
-      : options_(options), device_(device), task_(tasks::make_task(options.task)) {}
+  explicit FunctionObjective(const RunOptions& options) : options_(options), task_(tasks::make_task(options.task)) {}
 
   int64_t input_dims() const override { return options_.task.dims; }
 
-  torch::Tensor loss(const models::Decoder& decoder, uint64_t first, int64_t count, const Stage& stage) const override {
-    tasks::Batch batch = task_->sample(training_prompts(options_, first, count, stage));
-    batch.xs = batch.xs.to(device_);
-    batch.ys = batch.ys.to(device_);
-    return squared_error_objective(decoder, batch, loop_range(stage.loops, options_.training.loop_window));
+  std::vector<torch::Tensor> sample(uint64_t first, int64_t count, const Stage& stage) const override {
+    const tasks::Batch batch = task_->sample(training_prompts(options_, first, count, stage));
+    return {batch.xs, batch.ys};
+  }
+  torch::Tensor loss(const models::Decoder& decoder, const std::vector<torch::Tensor>& samples,
+                     const Stage& stage) const override {
+    return squared_error_objective(decoder, {.xs = samples[0], .ys = samples[1]},
+                                   loop_range(stage.loops, options_.training.loop_window));
   }
 
   void save_model(const models::Decoder& decoder, const fs::path& folder) const override {
@@ -38,14 +40,13 @@ class FunctionObjective : public Objective {
 
  private:
   RunOptions options_;
-  torch::Device device_;
   std::unique_ptr<tasks::Task> task_;
 };
 
 class TextObjective : public Objective {
  public:
-  TextObjective(const RunOptions& options, torch::Device device)
-      : options_(options), device_(device), text_(options.task.text, &tensor::kernel_pool()) {
+  explicit TextObjective(const RunOptions& options)
+      : options_(options), text_(options.task.text, &tensor::kernel_pool()) {
     const int64_t tokens = text_.tokenizer().vocab_size();
     base::check(options.model.vocabulary >= tokens, "model.vocabulary: expected at least the {} tokens of {}, got {}",
                 tokens, options.task.text.tokenizer, options.model.vocabulary);
@@ -53,8 +54,12 @@ class TextObjective : public Objective {
 
   int64_t input_dims() const override { return 0; }
 
-  torch::Tensor loss(const models::Decoder& decoder, uint64_t first, int64_t count, const Stage&) const override {
-    const NextTokens next = next_tokens(decoder, text_.sample(options_.seed, first, count).to(device_));
+  std::vector<torch::Tensor> sample(uint64_t first, int64_t count, const Stage&) const override {
+    return {text_.sample(options_.seed, first, count)};
+  }
+  torch::Tensor loss(const models::Decoder& decoder, const std::vector<torch::Tensor>& samples,
+                     const Stage&) const override {
+    const NextTokens next = next_tokens(decoder, samples[0]);
     return ops::next_token_loss(decoder.operations(), next.hidden, decoder.head_weight(), next.targets);
   }
 
@@ -83,15 +88,14 @@ class TextObjective : public Objective {
 
  private:
   RunOptions options_;
-  torch::Device device_;
   tasks::PackedText text_;
 };
 
 }  // namespace
 
-std::unique_ptr<Objective> make_objective(const RunOptions& options, torch::Device device) {
-  if (options.task.is_text()) return std::make_unique<TextObjective>(options, device);
-  return std::make_unique<FunctionObjective>(options, device);
+std::unique_ptr<Objective> make_objective(const RunOptions& options) {
+  if (options.task.is_text()) return std::make_unique<TextObjective>(options);
+  return std::make_unique<FunctionObjective>(options);
 }
 
 tasks::Draw training_prompts(const RunOptions& options, uint64_t first, int64_t count, const Stage& stage) {
@@ -109,6 +113,7 @@ models::LoopRange loop_range(int64_t budget, int64_t window) {
 
 torch::Tensor squared_error_objective(const models::Decoder& decoder, const tasks::Batch& batch,
                                       const models::LoopRange& loops) {
+  if (batch.xs.is_cuda()) return (models::predict_reads(decoder, batch.xs, batch.ys, loops) - batch.ys).square().mean();
   torch::Tensor total;
   int64_t reads = 0;
   models::predict(decoder, batch.xs, batch.ys, loops, [&](int64_t, const torch::Tensor& prediction) {

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <vector>
 
 #include "models/prompt_model.h"
 #include "tasks/packed_text.h"
@@ -18,8 +19,11 @@ class Objective {
 
   /// Dimensions of the vectors that the model reads; 0: it reads tokens.
   virtual int64_t input_dims() const = 0;
-  /// Mean loss over training samples first … first + count - 1, a pure function of the weights and the arguments.
-  virtual torch::Tensor loss(const models::Decoder& decoder, uint64_t first, int64_t count,
+  /// Training samples first … first + count - 1, in the processor's memory: tensors with a row for each sample, a pure
+  /// function of the arguments.
+  virtual std::vector<torch::Tensor> sample(uint64_t first, int64_t count, const Stage& stage) const = 0;
+  /// Mean loss over samples (of sample(), on the model's device), a pure function of the weights and the arguments.
+  virtual torch::Tensor loss(const models::Decoder& decoder, const std::vector<torch::Tensor>& samples,
                              const Stage& stage) const = 0;
   virtual void save_model(const models::Decoder& decoder, const std::filesystem::path& folder) const = 0;
   virtual void load_model(models::Decoder& decoder, const std::filesystem::path& folder) const = 0;
@@ -30,7 +34,7 @@ class Objective {
 };
 
 /// The objective that options.task asks for; resolved options.
-std::unique_ptr<Objective> make_objective(const RunOptions& options, torch::Device device);
+std::unique_ptr<Objective> make_objective(const RunOptions& options);
 
 /// The prompts behind training samples first … first + count - 1.
 tasks::Draw training_prompts(const RunOptions& options, uint64_t first, int64_t count, const Stage& stage);

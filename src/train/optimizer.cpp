@@ -42,11 +42,17 @@ double Optimizer::gradient_norm() const {
     const auto list = as_kernel_parameters(self.parameters_, self.moments_);
     return std::sqrt(kernels::squared_norm(list, tensor::kernel_pool()));
   }
-  Tensor total = torch::zeros({}, parameters_[0].tensor.options().requires_grad(false));
+  return gradient_norm_tensor().item<double>();
+}
+
+Tensor Optimizer::gradient_norm_tensor() const {
+  torch::NoGradGuard no_gradients;
+  std::vector<Tensor> gradients;
   for (const models::NamedTensor& parameter : parameters_) {
-    if (parameter.tensor.grad().defined()) total += parameter.tensor.grad().square().sum();
+    if (parameter.tensor.grad().defined()) gradients.push_back(parameter.tensor.grad());
   }
-  return std::sqrt(total.item<double>());
+  if (gradients.empty()) return torch::zeros({}, torch::TensorOptions(parameters_[0].tensor.device()));
+  return torch::stack(at::_foreach_norm(gradients)).norm();
 }
 
 void Optimizer::step(double learning_rate, double gradient_scale, int64_t step, bool use_kernels) {
@@ -68,20 +74,30 @@ void Optimizer::step(double learning_rate, double gradient_scale, int64_t step, 
     kernels::adam_step(update, as_kernel_parameters(parameters_, moments_), tensor::kernel_pool());
     return;
   }
+  // A GPU does each of these for all tensors at once.
+  std::vector<Tensor> parameters, gradients, first, second;
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    Tensor parameter = parameters_[i].tensor.detach();
     if (!parameters_[i].tensor.grad().defined()) continue;
-    Tensor gradient = parameters_[i].tensor.grad() * gradient_scale;
-    if (decoupled) {
-      parameter.mul_(1 - learning_rate * options_.weight_decay);
-    } else if (options_.weight_decay > 0) {
-      gradient = gradient + options_.weight_decay * parameter;
-    }
-    moments_[i].first.mul_(options_.beta1).add_(gradient, 1 - options_.beta1);
-    moments_[i].second.mul_(options_.beta2).addcmul_(gradient, gradient, 1 - options_.beta2);
-    const Tensor root = (moments_[i].second / correction2).sqrt_().add_(options_.epsilon);
-    parameter.addcdiv_(moments_[i].first, root, -learning_rate / correction1);
+    parameters.push_back(parameters_[i].tensor.detach());
+    gradients.push_back(parameters_[i].tensor.grad());
+    first.push_back(moments_[i].first);
+    second.push_back(moments_[i].second);
   }
+  if (parameters.empty()) return;
+  if (gradient_scale != 1) gradients = at::_foreach_mul(gradients, gradient_scale);
+  if (decoupled) {
+    at::_foreach_mul_(parameters, 1 - learning_rate * options_.weight_decay);
+  } else if (options_.weight_decay > 0) {
+    gradients = at::_foreach_add(gradients, parameters, options_.weight_decay);
+  }
+  at::_foreach_mul_(first, options_.beta1);
+  at::_foreach_add_(first, gradients, 1 - options_.beta1);
+  at::_foreach_mul_(second, options_.beta2);
+  at::_foreach_addcmul_(second, gradients, gradients, 1 - options_.beta2);
+  std::vector<Tensor> root = at::_foreach_div(second, correction2);
+  at::_foreach_sqrt_(root);
+  at::_foreach_add_(root, options_.epsilon);
+  at::_foreach_addcdiv_(parameters, first, root, -learning_rate / correction1);
 }
 
 }  // namespace incontext::train

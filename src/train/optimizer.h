@@ -19,6 +19,8 @@ class Optimizer {
 
   /// Euclidean norm over all gradients.
   double gradient_norm() const;
+  /// The same as a scalar where the gradients are, without waiting for the device.
+  torch::Tensor gradient_norm_tensor() const;
 
   /// One update with the gradients multiplied by `gradient_scale`. `step` counts from 1. `use_kernels` false composes
   /// the update from libtorch operations.

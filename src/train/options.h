@@ -74,8 +74,9 @@ struct TrainingOptions {
     v.field("accumulation", accumulation, "parts a batch is computed in, to save memory", base::at_least(1));
     v.field("learning_rate", learning_rate, "peak step size", base::positive());
     v.field("clip_norm", clip_norm, "largest gradient norm; 0: no clipping", base::at_least(0));
-    v.field("precision", precision, "rounding of the factors of matrix products; sums and weights stay in fp32",
-            base::one_of({"f32", "bf16"}));
+    v.field("precision", precision,
+            "rounding of the factors of matrix products (tf32: on a GPU only); sums and weights stay in fp32",
+            base::one_of({"f32", "tf32", "bf16"}));
     v.field("loop_window", loop_window,
             "T: the loss averages the last T loops, earlier ones run without gradient; "
             "0: all loops",

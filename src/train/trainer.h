@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "models/decoder.h"
+#include "train/gpu_step.h"
 #include "train/objective.h"
 #include "train/optimizer.h"
 #include "train/options.h"
@@ -43,11 +44,15 @@ class Trainer {
   const Objective& objective() const { return *objective_; }
 
  private:
+  /// Leaves the batch's gradients in the parameters and fills in the loss and the gradient norm. Stops at a loss that
+  /// is not finite, and leaves the norm.
+  void compute_gradients(StepStats& stats);
+
   RunOptions options_;
-  torch::Device device_;
   std::unique_ptr<Objective> objective_;
   models::Decoder model_;
   Optimizer optimizer_;
+  std::unique_ptr<GpuStep> gpu_step_;  // on a GPU
   int64_t steps_done_ = 0;
 };
 

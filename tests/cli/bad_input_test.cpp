@@ -80,6 +80,8 @@ TEST_F(BadInput, WrongCommandLines) {
   expect_one_line_error(incontext_with({"eval", (place / "none").string()}), {"none"});
   expect_one_line_error(incontext_with({"report", (place / "none").string()}), {"none"});
   expect_one_line_error(train(tiny_config(), {"--device", "cuda:x"}), {"device", "cuda:x"});
+  expect_one_line_error(train(tiny_config(), {"--set", "training.precision=tf32"}),
+                        {"training.precision", "tf32", "expected f32 or bf16 on cpu"});
   expect_one_line_error(train(tiny_config(), {"--device", "gpu"}), {"device", "gpu"});
 }
 

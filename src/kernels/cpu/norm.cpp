@@ -12,29 +12,10 @@
 #include <hwy/highway.h>
 
 #include "kernels/cpu/math-inl.h"
+#include "kernels/cpu/sums-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace incontext::kernels::HWY_NAMESPACE {
-
-/// sum over i in 0 … size-1 of term(tag, i), in two vectors of partial sums.
-template <class Term>
-HWY_INLINE float SumOf(int64_t size, const Term& term) {
-  const Full d;
-  auto even = hn::Zero(d);
-  auto odd = hn::Zero(d);
-  int64_t i = 0;
-  for (; i + 2 * kLanes <= size; i += 2 * kLanes) {
-    even = hn::Add(even, term(d, i));
-    odd = hn::Add(odd, term(d, i + kLanes));
-  }
-  if (i + kLanes <= size) {
-    even = hn::Add(even, term(d, i));
-    i += kLanes;
-  }
-  float sum = hn::GetLane(hn::SumOfLanes(d, hn::Add(even, odd)));
-  for (; i < size; ++i) sum += hn::GetLane(term(One(), i));
-  return sum;
-}
 
 void NormRows(const NormForward& args, int64_t first, int64_t last) {
   const float scale = 1.0F / static_cast<float>(args.width);
@@ -91,15 +72,6 @@ void NormBackwardRows(const NormBackward& args, int64_t first, int64_t last, flo
       hn::StoreU(hn::MulAdd(hn::Set(d, rstd), centred, before), d, args.dx + row * args.width + j);
     });
   }
-}
-
-/// total[j] = sum over pieces of sums[piece * stride + j], in order.
-void AddPieces(const float* sums, int64_t pieces, int64_t stride, int64_t size, float* total) {
-  ForEachVector(size, [&](auto d, int64_t j) HWY_ATTR {
-    auto sum = hn::Zero(d);
-    for (int64_t piece = 0; piece < pieces; ++piece) sum = hn::Add(sum, hn::LoadU(d, sums + piece * stride + j));
-    hn::StoreU(sum, d, total + j);
-  });
 }
 
 }  // namespace incontext::kernels::HWY_NAMESPACE
