@@ -21,7 +21,7 @@ class FunctionObjective : public Objective {
   int64_t input_dims() const override { return options_.task.dims; }
 
   std::vector<torch::Tensor> sample(uint64_t first, int64_t count, const Stage& stage) const override {
-    const tasks::Batch batch = task_->sample(training_prompts(options_, first, count, stage));
+    const tasks::Batch batch = task_->sample(training_prompts(options_, first, count, stage), &tensor::kernel_pool());
     return {batch.xs, batch.ys};
   }
   torch::Tensor loss(const models::Decoder& decoder, const std::vector<torch::Tensor>& samples,
