@@ -42,6 +42,9 @@ struct MatrixProduct {
   int64_t c_stride = 0;
   bool accumulate = false;  // C += A·B
   Epilogue epilogue = {};
+  /// [rows], or null; with transpose_a only. Overwritten with the sums of A over the depth, of unrounded values: with a
+  /// gradient of weights comes that of the bias, while dy is at hand.
+  float* left_sums = nullptr;
 };
 
 /// Any extent may be 0 (depth 0 gives zero products, the epilogue still applies). C must not overlap A or B.

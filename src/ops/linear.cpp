@@ -64,8 +64,8 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     if (wanted[0]) {
       dx = product::input_gradient(dy, weight, {}, precision).view(context->saved_data["shape"].toIntVector());
     }
-    if (wanted[1]) dweight = product::weight_gradient(dy, x, precision);
-    if (wanted[2]) dbias = product::bias_gradient(dy);
+    if (wanted[1]) dweight = product::weight_gradient(dy, x, precision, wanted[2] ? &dbias : nullptr);
+    if (wanted[2] && !wanted[1]) dbias = product::bias_gradient(dy);
     if (wanted[3]) dresidual = gradients[0];
     return {dx, dweight, dbias, dresidual, Tensor()};
   }

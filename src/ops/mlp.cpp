@@ -81,14 +81,14 @@ class MlpFunction : public torch::autograd::Function<MlpFunction> {
                                 precision);
     const auto wanted = context->saved_data["wanted"].toBoolList();
     Tensor dx, dup, dup_bias, ddown, ddown_bias, dresidual;
-    if (wanted[3]) ddown = product::weight_gradient(dy, hidden, precision);
-    if (wanted[4]) ddown_bias = product::bias_gradient(dy);
+    if (wanted[3]) ddown = product::weight_gradient(dy, hidden, precision, wanted[4] ? &ddown_bias : nullptr);
+    if (wanted[4] && !wanted[3]) ddown_bias = product::bias_gradient(dy);
     hidden = Tensor();
     if (wanted[0]) {
       dx = product::input_gradient(dhidden, up, {}, precision).view(context->saved_data["shape"].toIntVector());
     }
-    if (wanted[1]) dup = product::weight_gradient(dhidden, x, precision);
-    if (wanted[2]) dup_bias = product::bias_gradient(dhidden);
+    if (wanted[1]) dup = product::weight_gradient(dhidden, x, precision, wanted[2] ? &dup_bias : nullptr);
+    if (wanted[2] && !wanted[1]) dup_bias = product::bias_gradient(dhidden);
     if (wanted[5]) dresidual = gradients[0];
     return {dx, dup, dup_bias, ddown, ddown_bias, dresidual, Tensor(), Tensor()};
   }

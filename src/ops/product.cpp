@@ -37,8 +37,10 @@ torch::Tensor input_gradient(const torch::Tensor& dy, const torch::Tensor& weigh
   return dx;
 }
 
-torch::Tensor weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, kernels::Precision precision) {
+torch::Tensor weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, kernels::Precision precision,
+                              torch::Tensor* dbias) {
   torch::Tensor dweight = torch::empty({dy.size(1), x.size(1)}, dy.options());
+  if (dbias != nullptr) *dbias = torch::empty({dy.size(1)}, dy.options());
   const kernels::MatrixProduct product{.rows = dy.size(1),
                                        .columns = x.size(1),
                                        .depth = dy.size(0),
@@ -48,7 +50,8 @@ torch::Tensor weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, k
                                        .b = x.data_ptr<float>(),
                                        .b_stride = x.size(1),
                                        .c = dweight.data_ptr<float>(),
-                                       .c_stride = x.size(1)};
+                                       .c_stride = x.size(1),
+                                       .left_sums = dbias != nullptr ? dbias->data_ptr<float>() : nullptr};
   kernels::matrix_product(product, precision, tensor::kernel_pool());
   return dweight;
 }

@@ -17,8 +17,9 @@ void forward(const torch::Tensor& x, const torch::Tensor& weight, const kernels:
 torch::Tensor input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
                              kernels::Precision precision);
 
-/// dW [out, in] = dyᵀ·x.
-torch::Tensor weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, kernels::Precision precision);
+/// dW [out, in] = dyᵀ·x, and, where `dbias` is not null, that of the bias, as bias_gradient(dy).
+torch::Tensor weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, kernels::Precision precision,
+                              torch::Tensor* dbias = nullptr);
 
 /// db [out] = sum over rows of dy.
 torch::Tensor bias_gradient(const torch::Tensor& dy);

@@ -33,7 +33,7 @@ inline std::string describe(const Case& c) {
 
 /// The tensors of one case; copies of it start from the same values.
 struct Problem {
-  Matrix a, b, c, pre, residual, bias;
+  Matrix a, b, c, pre, residual, bias, left_sums;
 
   Problem(const Case& k, std::mt19937& random)
       : a(k.transpose_a ? k.depth : k.rows, k.transpose_a ? k.rows : k.depth, k.padding, k.offset),
@@ -41,7 +41,8 @@ struct Problem {
         c(k.rows, k.columns, k.padding, k.offset),
         pre(k.rows, k.columns, k.padding, k.offset),
         residual(k.rows, k.columns, k.padding, k.offset),
-        bias(1, k.columns, 0, k.offset) {
+        bias(1, k.columns, 0, k.offset),
+        left_sums(1, k.rows, 0, k.offset) {
     for (Matrix* m : {&a, &b, &c, &pre, &residual, &bias}) k.integers ? m->fill_exact(random) : m->fill(random);
     // Without accumulation what C held must not matter.
     if (!k.accumulate) {
@@ -60,6 +61,7 @@ struct Problem {
     if (k.preactivation) p.epilogue.preactivation = pre.data();
     p.epilogue.activation = k.activation;
     p.epilogue.activation_gradient = k.gradient;
+    if (k.transpose_a) p.left_sums = left_sums.data();
     return p;
   }
 };
@@ -85,6 +87,8 @@ inline void expect_matches_reference(const Case& k, std::mt19937& random, base::
                                    4e-7};
   EXPECT_CLOSE(fast.c.values(), slow.c.values(), tolerance);
   EXPECT_CLOSE(fast.pre.values(), slow.pre.values(), tolerance);
+  if (k.transpose_a) EXPECT_CLOSE(fast.left_sums.values(), slow.left_sums.values(), tolerance);
+  EXPECT_TRUE(fast.left_sums.padding_is_untouched());
   EXPECT_TRUE(fast.c.padding_is_untouched());
   EXPECT_TRUE(fast.pre.padding_is_untouched());
 }

@@ -16,6 +16,7 @@
 
 #include "kernels/cpu/finish-inl.h"
 #include "kernels/cpu/plan-inl.h"
+#include "kernels/cpu/sums-inl.h"
 #include "kernels/cpu/tile-inl.h"
 
 // The order of loops is that of Goto & van de Geijn 2008 (Anatomy of high-performance matrix multiplication) with the
@@ -118,9 +119,10 @@ struct Piece {
   int64_t row_block, column_range, chunk;
 };
 
-/// One pass of a piece: all its rows and columns over one depth block, with B packed in `right`.
+/// One pass of a piece: all its rows and columns over one depth block, with B packed in `right`. The sums of A over the
+/// block are added to `sums` [p.rows], where that is not null.
 void run_pass(const MatrixProduct& p, Precision precision, const Plan& plan, const Range& pass, const float* right,
-              float* partial) {
+              float* partial, float* sums) {
   Range range = pass;
   for (range.row = pass.row; range.row < pass.row + pass.rows; range.row += kLeftBlock) {
     range.rows = std::min(kLeftBlock, pass.row + pass.rows - range.row);
@@ -128,6 +130,9 @@ void run_pass(const MatrixProduct& p, Precision precision, const Plan& plan, con
     if (plan.pack_left) {
       left = scratch(Scratch::left, kLeftBlock / kTileRows * LeftPanelStride(plan.depth_block));
       pack_left(p, range, precision, left);
+    }
+    if (sums != nullptr) {
+      AddColumnSums(range.depth, range.rows, p.a + range.k * p.a_stride + range.row, p.a_stride, sums + range.row);
     }
     for (int64_t j = 0; j < pass.columns; j += plan.column_block) {
       range.column = pass.column + j;
@@ -137,8 +142,9 @@ void run_pass(const MatrixProduct& p, Precision precision, const Plan& plan, con
   }
 }
 
+/// `left_sums` [chunks, p.rows] takes the sums of A over each chunk, or is null.
 void run_piece(const MatrixProduct& p, Precision precision, const Plan& plan, const Piece& piece, const float* shared,
-               float* partial) {
+               float* partial, float* left_sums) {
   const int64_t k_end = std::min(p.depth, (piece.chunk + 1) * plan.depth_chunk);
   Range range;
   range.row = piece.row_block * plan.row_block;
@@ -146,6 +152,8 @@ void run_piece(const MatrixProduct& p, Precision precision, const Plan& plan, co
   range.column = piece.column_range * plan.column_range;
   range.columns = std::min(plan.column_range, p.columns - range.column);
   range.k = piece.chunk * plan.depth_chunk;
+  float* sums = left_sums == nullptr || piece.column_range > 0 ? nullptr : left_sums + piece.chunk * p.rows;
+  if (sums != nullptr) std::fill_n(sums + range.row, range.rows, 0.0F);
   do {  // once even when the depth is 0
     range.depth = std::min(plan.depth_block, k_end - range.k);
     const float* right = shared + range.k * round_up(p.columns, kTileColumns) + range.column * range.depth;
@@ -154,7 +162,7 @@ void run_piece(const MatrixProduct& p, Precision precision, const Plan& plan, co
       pack_right(p, range, precision, packed);
       right = packed;
     }
-    run_pass(p, precision, plan, range, right, partial);
+    run_pass(p, precision, plan, range, right, partial, sums);
     range.k += range.depth;
   } while (range.k < k_end);
 }
@@ -180,26 +188,14 @@ void MatrixProductTarget(const MatrixProduct& p, Precision precision, base::Thre
   const Plan plan = make_plan(p, precision, pool.size());
   const float* shared = plan.share_right ? pack_shared(p, precision, plan, pool) : nullptr;
   float* partial = plan.chunks > 1 ? scratch(Scratch::partial, plan.chunks * p.rows * p.columns) : nullptr;
+  float* left_sums = p.left_sums == nullptr ? nullptr : scratch(Scratch::sums, plan.chunks * p.rows);
   pool.run(plan.chunks * plan.row_blocks * plan.column_ranges, [&](int64_t piece, int) {
     const int64_t block = piece / plan.chunks;
     run_piece(p, precision, plan, {block / plan.column_ranges, block % plan.column_ranges, piece % plan.chunks}, shared,
-              partial);
+              partial, left_sums);
   });
+  if (left_sums != nullptr) SumColumns(plan.chunks, p.rows, left_sums, p.rows, p.left_sums);
   if (plan.chunks > 1) AddChunks(p, plan.chunks, partial, pool);
-}
-
-void SumColumns(int64_t rows, int64_t columns, const float* x, int64_t x_stride, float* sums) {
-  ForEachVector(columns, [&](auto d, int64_t j) HWY_ATTR {
-    auto even = hn::Zero(d);
-    auto odd = hn::Zero(d);
-    int64_t i = 0;
-    for (; i + 2 <= rows; i += 2) {
-      even = hn::Add(even, hn::LoadU(d, x + i * x_stride + j));
-      odd = hn::Add(odd, hn::LoadU(d, x + (i + 1) * x_stride + j));
-    }
-    if (i < rows) even = hn::Add(even, hn::LoadU(d, x + i * x_stride + j));
-    hn::StoreU(hn::Add(even, odd), d, sums + j);
-  });
 }
 
 }  // namespace incontext::kernels::HWY_NAMESPACE
@@ -224,6 +220,7 @@ void check_product(const MatrixProduct& p) {
               p.b_stride);
   base::check(p.c_stride >= p.columns, "[matrix_product] expected rows of C at least {} apart, got {}", p.columns,
               p.c_stride);
+  base::check(p.left_sums == nullptr || p.transpose_a, "[matrix_product] left_sums is for a transposed A");
   base::check(!p.epilogue.activation_gradient || p.epilogue.preactivation != nullptr,
               "[matrix_product] expected a preactivation with activation_gradient, got none");
 }

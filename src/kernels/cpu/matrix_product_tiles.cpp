@@ -14,6 +14,7 @@
 #include "kernels/cpu/finish-inl.h"
 #include "kernels/cpu/pairs-inl.h"
 #include "kernels/cpu/plan-inl.h"
+#include "kernels/cpu/sums-inl.h"
 #include "kernels/cpu/tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -140,13 +141,23 @@ void TilesProductTarget(const MatrixProduct& p, TileStrip multiply, base::Thread
   const Blocks blocks = cut_blocks(p);
   const uint16_t* right = PackRightBlocks(p, blocks, pool);
   float* partial = blocks.chunks > 1 ? scratch(Scratch::partial, blocks.chunks * p.rows * p.columns) : nullptr;
+  float* left_sums = p.left_sums == nullptr ? nullptr : scratch(Scratch::sums, blocks.chunks * p.rows);
   pool.run(ceil_divide(blocks.rows, blocks.strips_at_once) * blocks.chunks, [&](int64_t piece, int) {
     const int64_t chunk = piece % blocks.chunks;
     const int64_t strip = piece / blocks.chunks * blocks.strips_at_once;
     const int64_t strips = std::min(blocks.strips_at_once, blocks.rows - strip);
     uint16_t* left = Bf16Scratch(Scratch::left, strips * blocks.right_size());
+    const int64_t first_row = strip * kTileBlock;
+    const int64_t strip_rows = std::min(strips * kTileBlock, p.rows - first_row);
+    float* sums = left_sums == nullptr ? nullptr : left_sums + chunk * p.rows + first_row;
+    if (sums != nullptr) std::fill_n(sums, strip_rows, 0.0F);
     for (int64_t pass = 0; pass < blocks.passes; ++pass) {
-      PackLeftStrips(p, blocks, strip, strips, pass_of(p, blocks, chunk, pass), left);
+      const Pass range = pass_of(p, blocks, chunk, pass);
+      PackLeftStrips(p, blocks, strip, strips, range, left);
+      if (sums != nullptr) {
+        AddColumnSums(range.last - range.first, strip_rows, p.a + range.first * p.a_stride + first_row, p.a_stride,
+                      sums);
+      }
       Output out = make_output(p, pass == 0, pass + 1 == blocks.passes);
       if (partial != nullptr) {
         out = {};
@@ -163,6 +174,7 @@ void TilesProductTarget(const MatrixProduct& p, TileStrip multiply, base::Thread
       }
     }
   });
+  if (left_sums != nullptr) SumColumns(blocks.chunks, p.rows, left_sums, p.rows, p.left_sums);
   if (partial != nullptr) AddChunks(p, blocks.chunks, partial, pool);
 }
 

@@ -6,6 +6,8 @@
 #define INCONTEXT_KERNELS_CPU_SUMS_INL_H
 #endif
 
+#include <algorithm>
+
 #include "kernels/cpu/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -29,6 +31,34 @@ HWY_INLINE float SumOf(int64_t size, const Term& term) {
   float sum = hn::GetLane(hn::SumOfLanes(d, hn::Add(even, odd)));
   for (; i < size; ++i) sum += hn::GetLane(term(One(), i));
   return sum;
+}
+
+/// sums[j] = sum over i of x[i * x_stride + j].
+inline void SumColumns(int64_t rows, int64_t columns, const float* x, int64_t x_stride, float* sums) {
+  ForEachVector(columns, [&](auto d, int64_t j) HWY_ATTR {
+    auto even = hn::Zero(d);
+    auto odd = hn::Zero(d);
+    int64_t i = 0;
+    for (; i + 2 <= rows; i += 2) {
+      even = hn::Add(even, hn::LoadU(d, x + i * x_stride + j));
+      odd = hn::Add(odd, hn::LoadU(d, x + (i + 1) * x_stride + j));
+    }
+    if (i < rows) even = hn::Add(even, hn::LoadU(d, x + i * x_stride + j));
+    hn::StoreU(hn::Add(even, odd), d, sums + j);
+  });
+}
+
+/// sums[j] += sum over i of x[i * x_stride + j].
+inline void AddColumnSums(int64_t rows, int64_t columns, const float* x, int64_t x_stride, float* sums) {
+  constexpr int64_t kSpan = 128;
+  HWY_ALIGN float part[kSpan];
+  for (int64_t first = 0; first < columns; first += kSpan) {
+    const int64_t count = std::min(kSpan, columns - first);
+    SumColumns(rows, count, x + first, x_stride, part);
+    ForEachVector(count, [&](auto d, int64_t j) HWY_ATTR {
+      hn::StoreU(hn::Add(hn::LoadU(d, sums + first + j), hn::LoadU(d, part + j)), d, sums + first + j);
+    });
+  }
 }
 
 /// total[j] = sum over pieces of sums[piece * stride + j], in order.

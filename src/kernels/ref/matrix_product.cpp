@@ -56,6 +56,11 @@ double dot(const MatrixProduct& p, Precision precision, int64_t i, int64_t j) {
 
 void matrix_product(const MatrixProduct& p, Precision precision) {
   const Epilogue& e = p.epilogue;
+  for (int64_t i = 0; p.left_sums != nullptr && i < p.rows; ++i) {
+    double sum = 0;
+    for (int64_t k = 0; k < p.depth; ++k) sum += static_cast<double>(p.a[k * p.a_stride + i]);
+    p.left_sums[i] = static_cast<float>(sum);
+  }
   for (int64_t i = 0; i < p.rows; ++i) {
     for (int64_t j = 0; j < p.columns; ++j) {
       const int64_t at = i * p.c_stride + j;
