@@ -83,35 +83,57 @@ HWY_INLINE V Sigmoid(D d, V x) {
   return hn::Div(one, hn::Add(one, Exp2InRange(d, y)));
 }
 
+/// 1 / x to two units in the last place, for x of a magnitude in [2^-100, 2^100]: a division takes three times as long.
+/// A value's bits are the same in each lane and in a vector of one, whose own approximation is another.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Reciprocal([[maybe_unused]] D d, V x) {
+#if HWY_TARGET == HWY_SCALAR
+  return hn::Div(hn::Set(d, 1.0F), x);
+#else
+  if constexpr (hn::MaxLanes(D()) < kLanes) {
+    static_assert(hn::MaxLanes(D()) == 1);
+    return hn::Set(d, hn::GetLane(Reciprocal(Full(), hn::Set(Full(), hn::GetLane(x)))));
+  }
+  const V near = hn::ApproximateReciprocal(x);
+  return hn::MulAdd(near, hn::NegMulAdd(x, near, hn::Set(d, 1.0F)), near);
+#endif
+}
+
 /// gelu(x) = x (1 + tanh(u)) / 2 = x sigmoid(2u) with u = sqrt(2/pi) (x + 0.044715 x³) (Hendrycks & Gimpel 2016).
 /// 2u log2(e) = x (kGelu1 + kGelu3 x²).
 constexpr float kGelu1 = 2.30220819813F;
 constexpr float kGelu3 = 0.10294323958F;
 
-/// sigmoid(2u) at x limited to [-9, 9], beyond which it is 0 or 1 to 29 digits.
+/// At x limited to [-9, 9], beyond which the sigmoid is 0 or 1 to 29 digits.
+template <class V>
+struct GeluParts {
+  V exponential;  // e^(-2u)
+  V sigmoid;      // sigmoid(2u) = 1 / (1 + e^(-2u))
+};
+
 template <class D, class V = hn::Vec<D>>
-HWY_INLINE V GeluSigmoid(D d, V x, V x_squared) {
-  const V one = hn::Set(d, 1.0F);
+HWY_INLINE GeluParts<V> GeluPartsOf(D d, V x, V x_squared) {
   const V inner = hn::MulAdd(hn::Set(d, -kGelu3), x_squared, hn::Set(d, -kGelu1));
-  return hn::Div(one, hn::Add(one, Exp2InRange(d, hn::Mul(x, inner))));
+  const V exponential = Exp2InRange(d, hn::Mul(x, inner));
+  return {exponential, Reciprocal(d, hn::Add(hn::Set(d, 1.0F), exponential))};
 }
 
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Gelu(D d, V x) {
   const V above = AtLeast(d, hn::Set(d, -9.0F), x);  // below it gelu is 0
   const V limited = AtMost(d, hn::Set(d, 9.0F), above);
-  return hn::Mul(above, GeluSigmoid(d, limited, hn::Mul(limited, limited)));
+  return hn::Mul(above, GeluPartsOf(d, limited, hn::Mul(limited, limited)).sigmoid);
 }
 
-/// gelu(x) and, in `derivative`, gelu'(x) = s + x s (1 - s) (2u)'.
+/// gelu(x) and, in `derivative`, gelu'(x) = s + x s (1 - s) (2u)', where 1 - s = s e^(-2u).
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V GeluWithDerivative(D d, V x, V& derivative) {
   const V above = AtLeast(d, hn::Set(d, -9.0F), x);
   const V limited = AtMost(d, hn::Set(d, 9.0F), above);
   const V squared = hn::Mul(limited, limited);
-  const V s = GeluSigmoid(d, limited, squared);
+  const auto [exponential, s] = GeluPartsOf(d, limited, squared);
   const V slope = hn::MulAdd(hn::Set(d, 3 * kGelu3 * kLn2), squared, hn::Set(d, kGelu1 * kLn2));
-  derivative = hn::MulAdd(hn::Mul(hn::Mul(limited, slope), s), hn::Sub(hn::Set(d, 1.0F), s), s);
+  derivative = hn::MulAdd(hn::Mul(hn::Mul(limited, slope), s), hn::Mul(s, exponential), s);
   return hn::Mul(above, s);
 }
 
