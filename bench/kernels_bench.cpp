@@ -1,7 +1,8 @@
 // The share of this machine's peak that the kernels reach at the shapes of a training step: 64 sequences of 82 tokens,
 // widths 64, 128 and 256. Each kernel is first compared with its definition.
 //   kernels_bench [threads] [f32|bf16] [part of a product's name]
-// bf16: products alone, with bf16 factors, as a share of the fp32 peak. With a name: the products so named alone.
+// bf16: products alone, with bf16 factors, as a share of the fp32 peak; activations and their gradients lie in bf16.
+// With a name: the products so named alone.
 
 #include <fmt/format.h>
 #include <immintrin.h>
@@ -105,9 +106,32 @@ std::vector<float> random_values(int64_t size, unsigned seed) {
   return values;
 }
 
-void check_close(const std::string& name, const std::vector<float>& actual, const std::vector<float>& expected) {
+/// Random numbers in fp32 or bf16.
+class Numbers {
+ public:
+  Numbers(int64_t size, unsigned seed, bool bf16) : f32_(random_values(size, seed)) {
+    if (bf16) bf16_.resize(f32_.size());
+    for (std::size_t i = 0; i < bf16_.size(); ++i) bf16_[i] = to_bf16(f32_[i]);
+  }
+  Array array() {
+    if (bf16_.empty()) return f32_.data();
+    return bf16_.data();
+  }
+  std::vector<float> first(int64_t count) {
+    std::vector<float> values;
+    for (int64_t i = 0; i < count; ++i) values.push_back(array()[i]);
+    return values;
+  }
+
+ private:
+  std::vector<float> f32_;
+  std::vector<uint16_t> bf16_;
+};
+
+void check_close(const std::string& name, const std::vector<float>& actual, const std::vector<float>& expected,
+                 float relative = 1e-4F) {
   for (std::size_t i = 0; i < actual.size(); ++i) {
-    const float allowed = 1e-3F + 1e-4F * std::fabs(expected[i]);
+    const float allowed = 1e-3F + relative * std::fabs(expected[i]);
     base::check(std::fabs(actual[i] - expected[i]) <= allowed, "[{}] expected {} at {}, got {}", name, expected[i], i,
                 actual[i]);
   }
@@ -132,28 +156,28 @@ void bench_product(const Shape& s, int64_t width, Precision precision, const std
                    base::ThreadPool& pool) {
   const std::string name = fmt::format("{} {} {}x{}x{}", width, s.name, s.rows, s.columns, s.depth);
   if (name.find(wanted) == std::string::npos) return;
-  const std::vector<float> a = random_values(s.rows * s.depth, 1);
-  const std::vector<float> b = random_values(s.columns * s.depth, 2);
+  const bool bf16 = precision == Precision::bf16;
+  Numbers a(s.rows * s.depth, 1, bf16), b(s.columns * s.depth, 2, bf16 && s.transpose_a);
   const std::vector<float> bias = random_values(s.columns, 3);
-  std::vector<float> pre = random_values(s.rows * s.columns, 4);
-  std::vector<float> c(static_cast<std::size_t>(s.rows * s.columns));
+  Numbers pre(s.rows * s.columns, 4, bf16), c(s.rows * s.columns, 5, bf16 && !s.transpose_a);
   MatrixProduct p;
   p.rows = s.rows, p.columns = s.columns, p.depth = s.depth;
-  p.a = a.data(), p.a_stride = s.transpose_a ? s.rows : s.depth, p.transpose_a = s.transpose_a;
-  p.b = b.data(), p.b_stride = s.transpose_b ? s.depth : s.columns, p.transpose_b = s.transpose_b;
-  p.c = c.data(), p.c_stride = s.columns;
+  p.a = a.array(), p.a_stride = s.transpose_a ? s.rows : s.depth, p.transpose_a = s.transpose_a;
+  p.b = b.array(), p.b_stride = s.transpose_b ? s.depth : s.columns, p.transpose_b = s.transpose_b;
+  p.c = c.array(), p.c_stride = s.columns;
   p.epilogue = s.epilogue;
   if (s.transpose_b) p.epilogue.bias = bias.data();
-  if (p.epilogue.activation != Activation::none) p.epilogue.preactivation = pre.data();
+  if (p.epilogue.activation != Activation::none) p.epilogue.preactivation = pre.array();
   // The definition is slow: compare a few rows.
   MatrixProduct few = p;
   few.rows = std::min<int64_t>(s.rows, 7);
-  std::vector<float> expected(static_cast<std::size_t>(few.rows * s.columns)), expected_pre = pre;
-  few.c = expected.data();
-  if (few.epilogue.preactivation != nullptr) few.epilogue.preactivation = expected_pre.data();
+  Numbers expected = c, expected_pre = pre;
+  few.c = expected.array();
+  if (few.epilogue.preactivation != nullptr) few.epilogue.preactivation = expected_pre.array();
   ref::matrix_product(few, precision);
   matrix_product(p, precision, pool);
-  check_close(name, {c.begin(), c.begin() + few.rows * s.columns}, expected);
+  const int64_t checked = few.rows * s.columns;
+  check_close(name, c.first(checked), expected.first(checked), bf16 ? 1e-2F : 1e-4F);
   const Timing timing = time_of(pool.size() == 1, [&] { matrix_product(p, precision, pool); });
   report(name, timing, 2.0 * static_cast<double>(s.rows * s.columns * s.depth), "GFLOP/s", peak);
 }

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "base/threads.h"
+#include "kernels/array.h"
 
 namespace incontext::kernels {
 
@@ -10,6 +11,8 @@ namespace incontext::kernels {
 ///   out[b, i, h] = sum_j softmax_j(scale * q[b, i, h]·k[b, j, g]) v[b, j, g],   g = h / (heads / kv_heads),
 /// with j <= i when causal. Token t of sequence b starts at row b * time + t; head h of it at h * head_dim, so that
 /// q, k and v may be views into one packed [batch, time, (heads + 2 kv_heads) * head_dim] projection.
+/// Each tensor may lie in fp32 or bf16; arithmetic is in fp32, but that the factors of products of bf16 queries, keys,
+/// values and dout are in bf16 where the processor has a unit for it (cpu/attention_tiles.h).
 /// No [time, time] matrix is kept: a block of queries at a time, and the backward pass recomputes the scores.
 struct AttentionShape {
   int64_t batch = 0, time = 0, heads = 0, kv_heads = 0, head_dim = 0;
@@ -19,28 +22,28 @@ struct AttentionShape {
 
 struct AttentionForward {
   AttentionShape shape;
-  const float* q = nullptr;
-  const float* k = nullptr;
-  const float* v = nullptr;
+  ConstArray q = nullptr;
+  ConstArray k = nullptr;
+  ConstArray v = nullptr;
   int64_t q_stride = 0, k_stride = 0, v_stride = 0;  // between tokens
-  float* out = nullptr;
+  Array out = nullptr;
   int64_t out_stride = 0;
   float* log_sum_exp = nullptr;  // [batch, heads, time], or null when no backward pass follows
 };
 
 struct AttentionBackward {
   AttentionShape shape;
-  const float* q = nullptr;
-  const float* k = nullptr;
-  const float* v = nullptr;
+  ConstArray q = nullptr;
+  ConstArray k = nullptr;
+  ConstArray v = nullptr;
   int64_t q_stride = 0, k_stride = 0, v_stride = 0;
-  const float* out = nullptr;
-  const float* dout = nullptr;
+  ConstArray out = nullptr;
+  ConstArray dout = nullptr;
   int64_t out_stride = 0, dout_stride = 0;
   const float* log_sum_exp = nullptr;  // [batch, heads, time]
-  float* dq = nullptr;                 // overwritten, as dk and dv
-  float* dk = nullptr;
-  float* dv = nullptr;
+  Array dq = nullptr;                  // overwritten, as dk and dv
+  Array dk = nullptr;
+  Array dv = nullptr;
   int64_t dq_stride = 0, dk_stride = 0, dv_stride = 0;
 };
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "base/threads.h"
+#include "kernels/array.h"
 #include "kernels/precision.h"
 
 namespace incontext::kernels {
@@ -20,25 +21,25 @@ struct Epilogue {
   const float* bias = nullptr;      // [columns]
   const float* residual = nullptr;  // [rows, columns]; may be C itself
   Activation activation = Activation::none;
-  float* preactivation = nullptr;  // [rows, columns]
+  Array preactivation = nullptr;  // [rows, columns]
   bool activation_gradient = false;
 };
 
-/// C = A·B with A [rows, depth] and B [depth, columns], all fp32 and row-major with a stride between rows; with
-/// transpose_a the memory of A is [depth, rows], with transpose_b that of B is [columns, depth].
+/// C = A·B with A [rows, depth] and B [depth, columns], all row-major with a stride between rows, each in fp32 or bf16;
+/// with transpose_a the memory of A is [depth, rows], with transpose_b that of B is [columns, depth].
 /// The three products of a linear layer y = x·Wᵀ + b (W [out, in]) are
 ///   forward   y  = x·Wᵀ    transpose_b
 ///   input     dx = dy·W
 ///   weight    dW = dyᵀ·x   transpose_a
 struct MatrixProduct {
   int64_t rows = 0, columns = 0, depth = 0;
-  const float* a = nullptr;
+  ConstArray a = nullptr;
   int64_t a_stride = 0;
   bool transpose_a = false;
-  const float* b = nullptr;
+  ConstArray b = nullptr;
   int64_t b_stride = 0;
   bool transpose_b = false;
-  float* c = nullptr;
+  Array c = nullptr;
   int64_t c_stride = 0;
   bool accumulate = false;  // C += A·B
   Epilogue epilogue = {};

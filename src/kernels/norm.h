@@ -3,13 +3,15 @@
 #include <cstdint>
 
 #include "base/threads.h"
+#include "kernels/array.h"
 
 namespace incontext::kernels {
 
 enum class NormKind { layer, rms };
 
 /// y = (x - mean) * rstd * gamma + beta per row (layer norm, Ba et al. 2016), or y = x * rstd * gamma with
-/// rstd = 1 / sqrt(mean(x²) + epsilon) (RMS norm, Zhang & Sennrich 2019). All tensors contiguous fp32.
+/// rstd = 1 / sqrt(mean(x²) + epsilon) (RMS norm, Zhang & Sennrich 2019). All tensors contiguous; y and dy in fp32 or
+/// bf16.
 struct NormForward {
   NormKind kind = NormKind::layer;
   int64_t rows = 0, width = 0;
@@ -17,7 +19,7 @@ struct NormForward {
   const float* x = nullptr;      // [rows, width]
   const float* gamma = nullptr;  // [width]
   const float* beta = nullptr;   // [width], or null
-  float* y = nullptr;            // [rows, width]
+  Array y = nullptr;             // [rows, width]
   float* mean = nullptr;         // [rows], layer norm only
   float* rstd = nullptr;         // [rows]
 };
@@ -27,7 +29,7 @@ struct NormForward {
 struct NormBackward {
   NormKind kind = NormKind::layer;
   int64_t rows = 0, width = 0;
-  const float* dy = nullptr;                 // [rows, width]
+  ConstArray dy = nullptr;                   // [rows, width]
   const float* x = nullptr;                  // [rows, width]
   const float* gamma = nullptr;              // [width]
   const float* mean = nullptr;               // [rows], layer norm only

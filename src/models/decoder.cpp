@@ -188,9 +188,11 @@ Tensor Decoder::run_layer(int64_t index, const Tensor& hidden, const Step& step)
   const Layer& layer = layers_[static_cast<size_t>(index)];
   const auto kind = norm_kind(options_);
   const bool norm_before = options_.norm_place == "before";
-  const ops::Normed before_attention = norm_before ? ops::norm(operations_, kind, hidden, layer.attention_norm.gamma,
-                                                               layer.attention_norm.beta, options_.norm_epsilon)
-                                                   : ops::Normed{hidden, hidden};
+  const auto norm = [&](const Norm& weights, const Tensor& x, ops::Keep keep) {
+    if (!norm_before) return ops::Normed{x, x};
+    return ops::norm(operations_, kind, x, weights.gamma, weights.beta, options_.norm_epsilon, keep);
+  };
+  const ops::Normed before_attention = norm(layer.attention_norm, hidden, ops::Keep::for_products);
   Tensor attended = attend_whole(layer, before_attention.normed);
   Tensor residual = before_attention.residual;
   if (step.read_every > 1 && index + 1 == options_.layers) {
@@ -203,9 +205,9 @@ Tensor Decoder::run_layer(int64_t index, const Tensor& hidden, const Step& step)
   Tensor middle = ops::linear(operations_, attended, layer.out, layer.out_bias, residual);
   if (!norm_before) middle = apply_norm(layer.attention_norm, middle);
   if (options_.mlp == "none") return middle;
-  const ops::Normed before_mlp = norm_before ? ops::norm(operations_, kind, middle, layer.mlp_norm.gamma,
-                                                         layer.mlp_norm.beta, options_.norm_epsilon)
-                                             : ops::Normed{middle, middle};
+  // The gradients that a gate's two products give it are summed in what it is kept in.
+  const ops::Normed before_mlp =
+      norm(layer.mlp_norm, middle, options_.mlp == "gated" ? ops::Keep::f32 : ops::Keep::for_products);
   const Tensor out = ops::mlp(operations_, before_mlp.normed, layer.mlp, activation(options_), before_mlp.residual);
   return norm_before ? out : apply_norm(layer.mlp_norm, out);
 }
@@ -215,12 +217,14 @@ Tensor Decoder::attend_whole(const Layer& layer, const Tensor& normed) const {
                   options_.rope_scaling.type == "none" && options_.rotary_fraction == 1,
               "whole sequences without a cache: expected a model with packed queries, keys and values and plain "
               "attention; run this one with caches");
-  Tensor qkv = ops::linear(operations_, normed, layer.qkv[0], layer.qkv_bias.empty() ? Tensor() : layer.qkv_bias[0]);
-  if (options_.position == "rotary") {
+  const bool rotary = options_.position == "rotary";
+  Tensor qkv = ops::linear(operations_, normed, layer.qkv[0], layer.qkv_bias.empty() ? Tensor() : layer.qkv_bias[0],
+                           /*residual=*/{}, rotary ? ops::Keep::f32 : ops::Keep::for_products);
+  if (rotary) {
     const Tensor positions = torch::arange(normed.size(1), torch::TensorOptions(normed.device()).dtype(torch::kInt64));
     qkv = ops::rotary(operations_, qkv, heads_, positions, options_.rope_theta);
   }
-  return ops::attention(operations_, qkv, heads_, /*causal=*/true);
+  return ops::attention(operations_, qkv, heads_, /*causal=*/true, ops::Keep::for_products);
 }
 
 Tensor Decoder::apply_norm(const Norm& norm, const Tensor& hidden) const {

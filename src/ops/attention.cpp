@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "kernels/attention.h"
+#include "ops/product.h"
 #include "tensor/device.h"
 
 namespace incontext::ops {
@@ -57,12 +58,13 @@ kernels::AttentionShape shape_of(const Tensor& qkv, const AttentionHeads& heads,
 
 class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
  public:
-  static Tensor forward(AutogradContext* context, const Tensor& packed, int64_t heads, int64_t kv_heads, bool causal) {
+  static Tensor forward(AutogradContext* context, const Tensor& packed, int64_t heads, int64_t kv_heads, bool causal,
+                        torch::ScalarType type) {
     const Tensor qkv = packed.contiguous();
     const AttentionHeads split{heads, kv_heads, qkv.size(2) / (heads + 2 * kv_heads)};
-    Tensor out = torch::empty({qkv.size(0), qkv.size(1), heads * split.head_dim}, qkv.options());
-    Tensor log_sum_exp = torch::empty({qkv.size(0), heads, qkv.size(1)}, qkv.options());
-    const float* base = qkv.data_ptr<float>();
+    Tensor out = torch::empty({qkv.size(0), qkv.size(1), heads * split.head_dim}, qkv.options().dtype(type));
+    Tensor log_sum_exp = torch::empty({qkv.size(0), heads, qkv.size(1)}, qkv.options().dtype(torch::kFloat32));
+    const kernels::ConstArray base = product::array_of(qkv);
     kernels::attention_forward({.shape = shape_of(qkv, split, causal),
                                 .q = base,
                                 .k = base + heads * split.head_dim,
@@ -70,7 +72,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
                                 .q_stride = qkv.size(2),
                                 .k_stride = qkv.size(2),
                                 .v_stride = qkv.size(2),
-                                .out = out.data_ptr<float>(),
+                                .out = product::array_of(out),
                                 .out_stride = out.size(2),
                                 .log_sum_exp = log_sum_exp.data_ptr<float>()},
                                tensor::kernel_pool());
@@ -90,40 +92,42 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     const AttentionHeads split{heads, kv_heads, qkv.size(2) / (heads + 2 * kv_heads)};
     const Tensor dout = gradients[0].contiguous();
     Tensor dqkv = torch::empty_like(qkv);
+    const kernels::ConstArray base = product::array_of(qkv);
+    const kernels::Array dbase = product::array_of(dqkv);
     const int64_t k_offset = heads * split.head_dim;
     const int64_t v_offset = (heads + kv_heads) * split.head_dim;
     kernels::attention_backward({.shape = shape_of(qkv, split, context->saved_data["causal"].toBool()),
-                                 .q = qkv.data_ptr<float>(),
-                                 .k = qkv.data_ptr<float>() + k_offset,
-                                 .v = qkv.data_ptr<float>() + v_offset,
+                                 .q = base,
+                                 .k = base + k_offset,
+                                 .v = base + v_offset,
                                  .q_stride = qkv.size(2),
                                  .k_stride = qkv.size(2),
                                  .v_stride = qkv.size(2),
-                                 .out = out.data_ptr<float>(),
-                                 .dout = dout.data_ptr<float>(),
+                                 .out = product::array_of(out),
+                                 .dout = product::array_of(dout),
                                  .out_stride = out.size(2),
                                  .dout_stride = dout.size(2),
                                  .log_sum_exp = saved[2].data_ptr<float>(),
-                                 .dq = dqkv.data_ptr<float>(),
-                                 .dk = dqkv.data_ptr<float>() + k_offset,
-                                 .dv = dqkv.data_ptr<float>() + v_offset,
+                                 .dq = dbase,
+                                 .dk = dbase + k_offset,
+                                 .dv = dbase + v_offset,
                                  .dq_stride = qkv.size(2),
                                  .dk_stride = qkv.size(2),
                                  .dv_stride = qkv.size(2)},
                                 tensor::kernel_pool());
-    return {dqkv, Tensor(), Tensor(), Tensor()};
+    return {dqkv, Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
 
 }  // namespace
 
-Tensor attention(const Settings& settings, const Tensor& qkv, const AttentionHeads& heads, bool causal) {
+Tensor attention(const Settings& settings, const Tensor& qkv, const AttentionHeads& heads, bool causal, Keep keep) {
   base::check(
       qkv.dim() == 3 && heads.kv_heads > 0 && heads.heads % heads.kv_heads == 0 && qkv.size(2) == heads.packed_width(),
       "[attention] expected qkv [batch, time, {}] for {} heads of {} and {} KV heads, got {}", heads.packed_width(),
       heads.heads, heads.head_dim, heads.kv_heads, fmt::join(qkv.sizes(), "x"));
   if (!use_kernels(settings, qkv)) return fallback(qkv.contiguous(), heads, causal);
-  return AttentionFunction::apply(qkv, heads.heads, heads.kv_heads, causal);
+  return AttentionFunction::apply(qkv, heads.heads, heads.kv_heads, causal, kept_type(settings, keep));
 }
 
 }  // namespace incontext::ops

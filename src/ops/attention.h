@@ -16,7 +16,8 @@ struct AttentionHeads {
 /// Scaled dot-product attention within each sequence, without a cache.
 /// qkv [batch, time, (heads + 2 kv_heads) * head_dim]: queries of all heads, then keys, then values.
 /// Returns [batch, time, heads * head_dim]; scores are scaled by 1/sqrt(head_dim).
-torch::Tensor attention(const Settings& settings, const torch::Tensor& qkv, const AttentionHeads& heads, bool causal);
+torch::Tensor attention(const Settings& settings, const torch::Tensor& qkv, const AttentionHeads& heads, bool causal,
+                        Keep keep = Keep::f32);
 
 /// Rotary position embedding (Su et al. 2021) of the queries and keys in a packed qkv; values pass through.
 /// Element i of a head turns with element i + head_dim/2 by position * theta^(-2i/head_dim).

@@ -36,13 +36,13 @@ Tensor fallback(const Settings& settings, const Tensor& x, const Tensor& weight,
 class LinearFunction : public torch::autograd::Function<LinearFunction> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
-                        const OptionalTensor& residual, bool bf16) {
+                        const OptionalTensor& residual, bool bf16, torch::ScalarType type) {
     const auto precision = bf16 ? kernels::Precision::bf16 : kernels::Precision::f32;
     std::vector<int64_t> shape = x.sizes().vec();
     shape.back() = weight.size(0);
     const Tensor rows = product::as_rows(x);
     const Tensor residual_rows = present(residual) ? product::as_rows(*residual) : Tensor();
-    Tensor y = torch::empty({rows.size(0), weight.size(0)}, x.options());
+    Tensor y = torch::empty({rows.size(0), weight.size(0)}, x.options().dtype(type));
     product::forward(rows, weight,
                      {.bias = product::data_or_null(bias), .residual = product::data_or_null(residual_rows)}, y,
                      precision);
@@ -62,23 +62,24 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     const auto wanted = context->saved_data["wanted"].toBoolList();
     Tensor dx, dweight, dbias, dresidual;
     if (wanted[0]) {
-      dx = product::input_gradient(dy, weight, {}, precision).view(context->saved_data["shape"].toIntVector());
+      dx = product::input_gradient(dy, weight, {}, precision, x.scalar_type())
+               .view(context->saved_data["shape"].toIntVector());
     }
     if (wanted[1]) dweight = product::weight_gradient(dy, x, precision, wanted[2] ? &dbias : nullptr);
     if (wanted[2] && !wanted[1]) dbias = product::bias_gradient(dy);
     if (wanted[3]) dresidual = gradients[0];
-    return {dx, dweight, dbias, dresidual, Tensor()};
+    return {dx, dweight, dbias, dresidual, Tensor(), Tensor()};
   }
 };
 
 }  // namespace
 
 Tensor linear(const Settings& settings, const Tensor& x, const Tensor& weight, const Tensor& bias,
-              const Tensor& residual) {
+              const Tensor& residual, Keep keep) {
   check_arguments(x, weight, bias, residual);
   if (!use_kernels(settings, x)) return fallback(settings, x, weight, bias, residual);
   return LinearFunction::apply(x, weight, OptionalTensor(bias), OptionalTensor(residual),
-                               settings.precision == kernels::Precision::bf16);
+                               settings.precision == kernels::Precision::bf16, kept_type(settings, keep));
 }
 
 }  // namespace incontext::ops

@@ -35,14 +35,15 @@ class MlpFunction : public torch::autograd::Function<MlpFunction> {
     const auto precision = bf16 ? kernels::Precision::bf16 : kernels::Precision::f32;
     const Tensor rows = product::as_rows(x);
     const Tensor residual_rows = product::as_rows(residual);
-    Tensor preactivation = torch::empty({rows.size(0), up.size(0)}, x.options());
-    Tensor y = torch::empty({rows.size(0), down.size(0)}, x.options());
+    Tensor preactivation =
+        torch::empty({rows.size(0), up.size(0)}, x.options().dtype(bf16 ? torch::kBFloat16 : torch::kFloat32));
+    Tensor y = torch::empty({rows.size(0), down.size(0)}, x.options().dtype(torch::kFloat32));
     {
       Tensor hidden = torch::empty_like(preactivation);
       product::forward(rows, up,
                        {.bias = product::data_or_null(up_bias),
                         .activation = static_cast<Activation>(activation),
-                        .preactivation = preactivation.data_ptr<float>()},
+                        .preactivation = product::array_of(preactivation)},
                        hidden, precision);
       product::forward(hidden, down,
                        {.bias = product::data_or_null(down_bias), .residual = residual_rows.data_ptr<float>()}, y,
@@ -76,16 +77,17 @@ class MlpFunction : public torch::autograd::Function<MlpFunction> {
     const Tensor dhidden =
         product::input_gradient(dy, down,
                                 {.activation = static_cast<Activation>(context->saved_data["activation"].toInt()),
-                                 .preactivation = hidden.data_ptr<float>(),
+                                 .preactivation = product::array_of(hidden),
                                  .activation_gradient = true},
-                                precision);
+                                precision, hidden.scalar_type());
     const auto wanted = context->saved_data["wanted"].toBoolList();
     Tensor dx, dup, dup_bias, ddown, ddown_bias, dresidual;
     if (wanted[3]) ddown = product::weight_gradient(dy, hidden, precision, wanted[4] ? &ddown_bias : nullptr);
     if (wanted[4] && !wanted[3]) ddown_bias = product::bias_gradient(dy);
     hidden = Tensor();
     if (wanted[0]) {
-      dx = product::input_gradient(dhidden, up, {}, precision).view(context->saved_data["shape"].toIntVector());
+      dx = product::input_gradient(dhidden, up, {}, precision, x.scalar_type())
+               .view(context->saved_data["shape"].toIntVector());
     }
     if (wanted[1]) dup = product::weight_gradient(dhidden, x, precision, wanted[2] ? &dup_bias : nullptr);
     if (wanted[2] && !wanted[1]) dup_bias = product::bias_gradient(dhidden);

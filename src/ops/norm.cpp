@@ -21,9 +21,9 @@ Tensor fallback(NormKind kind, const Tensor& x, const Tensor& gamma, const Tenso
 class NormFunction : public torch::autograd::Function<NormFunction> {
  public:
   static variable_list forward(AutogradContext* context, const Tensor& x, const Tensor& gamma,
-                               const OptionalTensor& beta, int64_t kind, double epsilon) {
+                               const OptionalTensor& beta, int64_t kind, double epsilon, torch::ScalarType type) {
     const Tensor rows = product::as_rows(x);
-    Tensor y = torch::empty_like(rows);
+    Tensor y = torch::empty(rows.sizes(), rows.options().dtype(type));
     Tensor mean = torch::empty({rows.size(0)}, x.options());
     Tensor rstd = torch::empty({rows.size(0)}, x.options());
     kernels::norm_forward({.kind = static_cast<NormKind>(kind),
@@ -33,7 +33,7 @@ class NormFunction : public torch::autograd::Function<NormFunction> {
                            .x = rows.data_ptr<float>(),
                            .gamma = gamma.data_ptr<float>(),
                            .beta = product::data_or_null(beta),
-                           .y = y.data_ptr<float>(),
+                           .y = product::array_of(y),
                            .mean = mean.data_ptr<float>(),
                            .rstd = rstd.data_ptr<float>()},
                           tensor::kernel_pool());
@@ -48,7 +48,7 @@ class NormFunction : public torch::autograd::Function<NormFunction> {
     const variable_list saved = context->get_saved_variables();
     const Tensor& x = saved[0];
     const auto shape = context->saved_data["shape"].toIntVector();
-    if (!gradients[0].defined()) return {gradients[1], Tensor(), Tensor(), Tensor(), Tensor()};
+    if (!gradients[0].defined()) return {gradients[1], Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
     const Tensor dy = product::as_rows(gradients[0]);
     const Tensor residual = gradients[1].defined() ? product::as_rows(gradients[1]) : Tensor();
     Tensor dx = torch::empty_like(x);
@@ -57,7 +57,7 @@ class NormFunction : public torch::autograd::Function<NormFunction> {
     kernels::norm_backward({.kind = static_cast<NormKind>(context->saved_data["kind"].toInt()),
                             .rows = x.size(0),
                             .width = x.size(1),
-                            .dy = dy.data_ptr<float>(),
+                            .dy = product::array_of(dy),
                             .x = x.data_ptr<float>(),
                             .gamma = saved[1].data_ptr<float>(),
                             .mean = saved[2].data_ptr<float>(),
@@ -67,19 +67,19 @@ class NormFunction : public torch::autograd::Function<NormFunction> {
                             .dgamma = dgamma.data_ptr<float>(),
                             .dbeta = dbeta.defined() ? dbeta.data_ptr<float>() : nullptr},
                            tensor::kernel_pool());
-    return {dx.view(shape), dgamma, dbeta, Tensor(), Tensor()};
+    return {dx.view(shape), dgamma, dbeta, Tensor(), Tensor(), Tensor()};
   }
 };
 
 }  // namespace
 
 Normed norm(const Settings& settings, NormKind kind, const Tensor& x, const Tensor& gamma, const Tensor& beta,
-            double epsilon) {
+            double epsilon, Keep keep) {
   base::check(gamma.dim() == 1 && gamma.size(0) == x.size(-1), "[norm] expected gamma [{}], got {}", x.size(-1),
               fmt::join(gamma.sizes(), "x"));
   if (!use_kernels(settings, x)) return {fallback(kind, x, gamma, beta, epsilon), x};
-  const variable_list outputs =
-      NormFunction::apply(x, gamma, OptionalTensor(beta), static_cast<int64_t>(kind), epsilon);
+  const variable_list outputs = NormFunction::apply(x, gamma, OptionalTensor(beta), static_cast<int64_t>(kind), epsilon,
+                                                    kept_type(settings, keep));
   return {outputs[0], outputs[1]};
 }
 

@@ -14,7 +14,8 @@ struct Normed {
 };
 
 /// Layer norm (gamma, beta) or RMS norm (gamma) over the last dimension of x [..., width]; beta may be undefined.
+/// `keep` is how `normed` is kept.
 Normed norm(const Settings& settings, kernels::NormKind kind, const torch::Tensor& x, const torch::Tensor& gamma,
-            const torch::Tensor& beta, double epsilon);
+            const torch::Tensor& beta, double epsilon, Keep keep = Keep::f32);
 
 }  // namespace incontext::ops

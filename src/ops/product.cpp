@@ -9,28 +9,28 @@ void forward(const torch::Tensor& x, const torch::Tensor& weight, const kernels:
   const kernels::MatrixProduct product{.rows = x.size(0),
                                        .columns = weight.size(0),
                                        .depth = weight.size(1),
-                                       .a = x.data_ptr<float>(),
+                                       .a = array_of(x),
                                        .a_stride = x.size(1),
                                        .b = weight.data_ptr<float>(),
                                        .b_stride = weight.size(1),
                                        .transpose_b = true,
-                                       .c = y.data_ptr<float>(),
+                                       .c = array_of(y),
                                        .c_stride = weight.size(0),
                                        .epilogue = epilogue};
   kernels::matrix_product(product, precision, tensor::kernel_pool());
 }
 
 torch::Tensor input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
-                             kernels::Precision precision) {
-  torch::Tensor dx = torch::empty({dy.size(0), weight.size(1)}, dy.options());
+                             kernels::Precision precision, torch::ScalarType type) {
+  torch::Tensor dx = torch::empty({dy.size(0), weight.size(1)}, dy.options().dtype(type));
   const kernels::MatrixProduct product{.rows = dy.size(0),
                                        .columns = weight.size(1),
                                        .depth = weight.size(0),
-                                       .a = dy.data_ptr<float>(),
+                                       .a = array_of(dy),
                                        .a_stride = dy.size(1),
                                        .b = weight.data_ptr<float>(),
                                        .b_stride = weight.size(1),
-                                       .c = dx.data_ptr<float>(),
+                                       .c = array_of(dx),
                                        .c_stride = weight.size(1),
                                        .epilogue = epilogue};
   kernels::matrix_product(product, precision, tensor::kernel_pool());
@@ -39,15 +39,16 @@ torch::Tensor input_gradient(const torch::Tensor& dy, const torch::Tensor& weigh
 
 torch::Tensor weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, kernels::Precision precision,
                               torch::Tensor* dbias) {
-  torch::Tensor dweight = torch::empty({dy.size(1), x.size(1)}, dy.options());
-  if (dbias != nullptr) *dbias = torch::empty({dy.size(1)}, dy.options());
+  const auto f32 = dy.options().dtype(torch::kFloat32);
+  torch::Tensor dweight = torch::empty({dy.size(1), x.size(1)}, f32);
+  if (dbias != nullptr) *dbias = torch::empty({dy.size(1)}, f32);
   const kernels::MatrixProduct product{.rows = dy.size(1),
                                        .columns = x.size(1),
                                        .depth = dy.size(0),
-                                       .a = dy.data_ptr<float>(),
+                                       .a = array_of(dy),
                                        .a_stride = dy.size(1),
                                        .transpose_a = true,
-                                       .b = x.data_ptr<float>(),
+                                       .b = array_of(x),
                                        .b_stride = x.size(1),
                                        .c = dweight.data_ptr<float>(),
                                        .c_stride = x.size(1),
@@ -56,7 +57,8 @@ torch::Tensor weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, k
   return dweight;
 }
 
-torch::Tensor bias_gradient(const torch::Tensor& dy) {
+torch::Tensor bias_gradient(const torch::Tensor& gradient) {
+  const torch::Tensor dy = gradient.to(torch::kFloat32);
   torch::Tensor db = torch::empty({dy.size(1)}, dy.options());
   kernels::column_sums(dy.size(0), dy.size(1), dy.data_ptr<float>(), dy.size(1), db.data_ptr<float>(), false,
                        tensor::kernel_pool());
@@ -64,6 +66,11 @@ torch::Tensor bias_gradient(const torch::Tensor& dy) {
 }
 
 torch::Tensor as_rows(const torch::Tensor& x) { return x.reshape({-1, x.size(-1)}).contiguous(); }
+
+kernels::Array array_of(const torch::Tensor& tensor) {
+  if (tensor.scalar_type() == torch::kBFloat16) return static_cast<uint16_t*>(tensor.data_ptr());
+  return tensor.data_ptr<float>();
+}
 
 const float* data_or_null(const OptionalTensor& tensor) {
   return present(tensor) ? tensor->data_ptr<float>() : nullptr;

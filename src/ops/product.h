@@ -5,7 +5,7 @@
 #include "tensor/torch.h"
 
 // The three products of a linear layer y = x·Wᵀ on tensors of rows, shared by the operations that contain one.
-// Inputs are contiguous fp32 CPU tensors; x [rows, in], dy [rows, out], weight [out, in].
+// Inputs are contiguous CPU tensors; x [rows, in] and dy [rows, out] in fp32 or bf16, weight [out, in] in fp32.
 
 namespace incontext::ops::product {
 
@@ -13,9 +13,9 @@ namespace incontext::ops::product {
 void forward(const torch::Tensor& x, const torch::Tensor& weight, const kernels::Epilogue& epilogue, torch::Tensor& y,
              kernels::Precision precision);
 
-/// dx [rows, in] = dy·W with the epilogue applied.
+/// dx [rows, in] = dy·W with the epilogue applied, kept in `type`.
 torch::Tensor input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
-                             kernels::Precision precision);
+                             kernels::Precision precision, torch::ScalarType type = torch::kFloat32);
 
 /// dW [out, in] = dyᵀ·x, and, where `dbias` is not null, that of the bias, as bias_gradient(dy).
 torch::Tensor weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, kernels::Precision precision,
@@ -26,6 +26,9 @@ torch::Tensor bias_gradient(const torch::Tensor& dy);
 
 /// Views [..., width] as [rows, width], contiguous.
 torch::Tensor as_rows(const torch::Tensor& x);
+
+/// Where the numbers of a tensor of fp32 or bf16 are.
+kernels::Array array_of(const torch::Tensor& tensor);
 
 /// Pointer to a tensor's data, or null when there is none.
 const float* data_or_null(const OptionalTensor& tensor);

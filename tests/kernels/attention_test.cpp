@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/inputs.h"
+#include "kernels/stored.h"
 #include "support/close.h"
 
 namespace incontext::kernels {
@@ -130,6 +131,65 @@ TEST_P(AttentionTest, CutsLongSequences) {
   for (const bool causal : {false, true}) {
     expect_matches_reference(make_shape(1, 600, 2, 1, 8, causal), random_, pool_);
     expect_matches_reference(make_shape(1, 400, 1, 1, 64, causal), random_, pool_);
+  }
+}
+
+/// A matrix of the same layout whose values are those of `from` rounded to bf16.
+StoredMatrix in_bf16(Matrix& from) {
+  StoredMatrix to(Storage::bf16, from.rows(), from.columns(), from.stride() - from.columns(), 1);
+  for (int64_t i = 0; i < from.rows(); ++i) {
+    for (int64_t j = 0; j < from.columns(); ++j) to.set(i, j, from.at(i, j));
+  }
+  return to;
+}
+
+void round_to_bf16(Matrix& matrix) {
+  const StoredMatrix rounded = in_bf16(matrix);
+  for (int64_t i = 0; i < matrix.rows(); ++i) {
+    for (int64_t j = 0; j < matrix.columns(); ++j) matrix.at(i, j) = rounded.at(i, j);
+  }
+}
+
+TEST_P(AttentionTest, Bf16TensorsAreThoseOfTheirValues) {
+  // Keys stay in fp32: with all factors in bf16 a unit for it would multiply them.
+  for (const AttentionShape& shape : {make_shape(2, 41, 6, 2, 24, true), make_shape(1, 600, 2, 2, 8, true),
+                                      make_shape(2, 30, 2, 1, 9, false), make_shape(1, 530, 2, 1, 8, false)}) {
+    for (const bool inputs : {false, true}) {
+      for (const bool outputs : {false, true}) {
+        SCOPED_TRACE(fmt::format("time {} inputs {} outputs {}", shape.time, inputs, outputs));
+        Problem plain(shape, random_);
+        if (inputs) round_to_bf16(plain.qkv);
+        if (outputs) round_to_bf16(plain.dout);
+        Problem kept = plain;
+        StoredMatrix qkv = in_bf16(plain.qkv), out = in_bf16(plain.out), dout = in_bf16(plain.dout);
+        StoredMatrix dqkv = in_bf16(plain.dqkv);
+        attention_forward(plain.forward(), pool_);
+        AttentionForward forward = kept.forward();
+        if (inputs) {
+          forward.q = qkv.array();
+          forward.v = qkv.array() + kept.v_column();
+        }
+        if (outputs) forward.out = out.array();
+        attention_forward(forward, pool_);
+        if (outputs) round_to_bf16(plain.out);
+        EXPECT_CLOSE(outputs ? out.values() : kept.out.values(), plain.out.values(), exact());
+        EXPECT_CLOSE(kept.lse, plain.lse, exact());
+        EXPECT_TRUE(out.padding_is_untouched());
+        attention_backward(plain.backward(), pool_);
+        AttentionBackward backward = kept.backward();
+        backward.q = forward.q, backward.k = forward.k, backward.v = forward.v;
+        if (outputs) backward.out = out.array(), backward.dout = dout.array();
+        if (inputs) {
+          backward.dq = dqkv.array();
+          backward.dk = dqkv.array() + kept.k_column();
+          backward.dv = dqkv.array() + kept.v_column();
+          round_to_bf16(plain.dqkv);
+        }
+        attention_backward(backward, pool_);
+        EXPECT_CLOSE(inputs ? dqkv.values() : kept.dqkv.values(), plain.dqkv.values(), exact());
+        EXPECT_TRUE(dqkv.padding_is_untouched());
+      }
+    }
   }
 }
 

@@ -107,6 +107,33 @@ TEST_P(MatrixProductTest, RoundsFactorsToBf16) {
   }
 }
 
+TEST_P(MatrixProductTest, ReadsAndWritesBf16) {
+  struct Shape {
+    int64_t m, n, k;
+  };
+  for (const Shape& s :
+       {Shape{1, 1, 1}, Shape{13, 35, 9}, Shape{64, 96, 128}, Shape{70, 100, 130}, Shape{36, 40, 900}}) {
+    for (int bits = 0; bits < 64; ++bits) {
+      Case c{s.m, s.n, s.k};
+      c.transpose_a = (bits & 1) != 0;
+      c.transpose_b = (bits & 2) != 0;
+      c.a = (bits & 4) != 0 ? Storage::bf16 : Storage::f32;
+      c.b = (bits & 8) != 0 ? Storage::bf16 : Storage::f32;
+      c.c = (bits & 16) != 0 ? Storage::bf16 : Storage::f32;
+      c.pre = (bits & 32) != 0 ? Storage::bf16 : Storage::f32;
+      c.bias = c.residual = c.preactivation = bits % 3 != 0;
+      c.activation = bits % 3 == 0 ? Activation::none : bits % 3 == 1 ? Activation::relu : Activation::gelu_tanh;
+      c.gradient = bits % 3 != 0 && bits % 5 == 0;
+      c.accumulate = bits % 7 == 0;
+      c.precision = bits % 11 == 0 ? Precision::f32 : Precision::bf16;
+      c.padding = bits % 4, c.offset = bits % 2;
+      expect_matches_reference(c, random_, pool_);
+      c.integers = true;
+      expect_matches_reference(c, random_, pool_);
+    }
+  }
+}
+
 TEST_P(MatrixProductTest, ResidualMayBeTheResultItself) {
   for (const Activation activation : {Activation::none, Activation::gelu_tanh}) {
     for (const bool accumulate : {false, true}) {
@@ -118,8 +145,8 @@ TEST_P(MatrixProductTest, ResidualMayBeTheResultItself) {
       MatrixProduct p = fast.arguments(c);
       MatrixProduct q = slow.arguments(c);
       p.accumulate = q.accumulate = accumulate;
-      p.epilogue.residual = p.c;
-      q.epilogue.residual = q.c;
+      p.epilogue.residual = p.c.f32();
+      q.epilogue.residual = q.c.f32();
       matrix_product(p, Precision::f32, pool_);
       ref::matrix_product(q, Precision::f32);
       EXPECT_CLOSE(fast.c.values(), slow.c.values(), accumulated(testing::kEpsilonF32, 700, 300));
@@ -160,7 +187,7 @@ TEST_P(MatrixProductTest, ShowsNaN) {
       Case c{7, 20, 5};
       c.activation = activation;
       Problem problem(c, random_);
-      problem.a.at(3, 2) = kNaN;
+      problem.a.set(3, 2, kNaN);
       matrix_product(problem.arguments(c), precision, pool_);
       for (int64_t i = 0; i < 7; ++i) EXPECT_EQ(std::isnan(problem.c.at(i, 11)), i == 3);
     }

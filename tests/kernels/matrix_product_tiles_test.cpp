@@ -37,6 +37,8 @@ TEST_P(TilesTest, MultiplyLikeTheReference) {
         c.activation = bits % 3 == 1 ? Activation::gelu_tanh : Activation::none;
         c.preactivation = bits % 3 == 1;
         c.precision = Precision::bf16;
+        if (s.m % 2 == 0) c.a = c.c = Storage::bf16;
+        if (s.n % 2 == 0) c.b = c.pre = Storage::bf16;
         for (const bool integers : {false, true}) {
           c.integers = integers;
           expect_matches_reference(c, random_, pool_, strip);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/inputs.h"
+#include "kernels/stored.h"
 #include "support/close.h"
 
 namespace incontext::kernels {
@@ -14,22 +15,25 @@ using testing::Tolerance;
 
 struct Problem {
   NormKind kind;
-  Matrix x, gamma, beta, y, mean, rstd, dy, past, dx, dgamma, dbeta;
+  Matrix x, gamma, beta, mean, rstd, past, dx, dgamma, dbeta;
+  StoredMatrix y, dy;
 
-  Problem(NormKind k, int64_t rows, int64_t width, std::mt19937& random, int64_t offset = 1)
+  Problem(NormKind k, int64_t rows, int64_t width, std::mt19937& random, Storage storage = Storage::f32,
+          int64_t offset = 1)
       : kind(k),
         x(rows, width, 0, offset),
         gamma(1, width, 0, offset),
         beta(1, width, 0, offset),
-        y(rows, width, 0, offset),
         mean(1, rows),
         rstd(1, rows),
-        dy(rows, width, 0, offset),
         past(rows, width, 0, offset),
         dx(rows, width, 0, offset),
         dgamma(1, width, 0, offset),
-        dbeta(1, width, 0, offset) {
-    for (Matrix* m : {&x, &gamma, &beta, &dy, &past}) m->fill(random);
+        dbeta(1, width, 0, offset),
+        y(storage, rows, width, 0, offset),
+        dy(storage, rows, width, 0, offset) {
+    for (Matrix* m : {&x, &gamma, &beta, &past}) m->fill(random);
+    dy.fill(random);
     for (int64_t i = 0; i < rows; ++i) {
       for (int64_t j = 0; j < width; ++j) x.at(i, j) += 2;  // a mean that does not vanish
     }
@@ -43,7 +47,7 @@ struct Problem {
             .x = x.data(),
             .gamma = gamma.data(),
             .beta = with_beta ? beta.data() : nullptr,
-            .y = y.data(),
+            .y = y.array(),
             .mean = mean.data(),
             .rstd = rstd.data()};
   }
@@ -51,7 +55,7 @@ struct Problem {
     return {.kind = kind,
             .rows = x.rows(),
             .width = x.columns(),
-            .dy = dy.data(),
+            .dy = dy.array(),
             .x = x.data(),
             .gamma = gamma.data(),
             .mean = mean.data(),
@@ -64,15 +68,18 @@ struct Problem {
 };
 
 void expect_matches_reference(NormKind kind, int64_t rows, int64_t width, bool extras, std::mt19937& random,
-                              base::ThreadPool& pool) {
-  SCOPED_TRACE(fmt::format("kind {} {}x{} extras {}", static_cast<int>(kind), rows, width, extras));
-  Problem fast(kind, rows, width, random);
+                              base::ThreadPool& pool, Storage storage = Storage::f32) {
+  SCOPED_TRACE(fmt::format("kind {} {}x{} extras {} bf16 {}", static_cast<int>(kind), rows, width, extras,
+                           storage == Storage::bf16));
+  Problem fast(kind, rows, width, random, storage);
   Problem slow = fast;
   norm_forward(fast.forward(extras), pool);
   ref::norm_forward(slow.forward(extras));
   // Width 1 makes rstd 1/sqrt(epsilon) = 316; differences of values near 2 are magnified by it.
   const Tolerance tolerance{.absolute = width < 4 ? 2e-4 : 1e-5, .relative = width < 4 ? 2e-3 : 1e-5};
-  EXPECT_CLOSE(fast.y.values(), slow.y.values(), tolerance);
+  Tolerance rounded = tolerance;
+  if (storage == Storage::bf16) rounded.relative = 0x1p-7;
+  EXPECT_CLOSE(fast.y.values(), slow.y.values(), rounded);
   EXPECT_CLOSE(fast.rstd.values(), slow.rstd.values(), tolerance);
   if (kind == NormKind::layer) EXPECT_CLOSE(fast.mean.values(), slow.mean.values(), tolerance);
   EXPECT_TRUE(fast.y.padding_is_untouched());
@@ -98,8 +105,13 @@ INCONTEXT_EVERY_INSTRUCTION_SET(NormTest);
 TEST_P(NormTest, SweepsWidthsAndRows) {
   for (const NormKind kind : {NormKind::layer, NormKind::rms}) {
     for (int64_t width = 1; width <= 35; ++width)
-      expect_matches_reference(kind, 3, width, width % 2 == 0, random_, pool_);
-    for (const int64_t width : {64, 100, 256, 1000}) expect_matches_reference(kind, 5, width, true, random_, pool_);
+      expect_matches_reference(kind, 3, width, width % 2 == 0, random_, pool_,
+                               width % 3 == 0 ? Storage::bf16 : Storage::f32);
+    for (const int64_t width : {64, 100, 256, 1000}) {
+      for (const Storage storage : {Storage::f32, Storage::bf16}) {
+        expect_matches_reference(kind, 5, width, true, random_, pool_, storage);
+      }
+    }
     for (const int64_t rows : {1, 31, 32, 33, 63, 64, 65, 300, 5000}) {
       expect_matches_reference(kind, rows, 20, rows % 2 == 0, random_, pool_);
     }

@@ -6,6 +6,7 @@
 #include <random>
 #include <vector>
 
+#include "kernels/array.h"
 #include "kernels/key_blocks.h"
 #include "kernels/storage.h"
 
@@ -29,10 +30,35 @@ class StoredMatrix {
   const void* data() const { return bytes_.data() + first_byte_; }
   Storage storage() const { return storage_; }
   int64_t rows() const { return rows_; }
+  int64_t columns() const { return columns_; }
   int64_t stride() const { return stride_; }
+  /// Of fp32 or bf16.
+  Array array() {
+    if (storage_ == Storage::bf16) return static_cast<uint16_t*>(data());
+    return static_cast<float*>(data());
+  }
   const std::vector<unsigned char>& bytes() const { return bytes_; }
   void set(int64_t i, int64_t j, float value) { write_element(storage_, data(), i * stride_ + j, value); }
   float at(int64_t i, int64_t j) const { return read_element(storage_, data(), i * stride_ + j); }
+
+  /// Everything that is not padding.
+  std::vector<float> values() const {
+    std::vector<float> all;
+    for (int64_t i = 0; i < rows_; ++i) {
+      for (int64_t j = 0; j < columns_; ++j) all.push_back(at(i, j));
+    }
+    return all;
+  }
+  /// True when nobody wrote between the rows, before or after them.
+  bool padding_is_untouched() const {
+    const int64_t size = bytes_per_element(storage_);
+    for (std::size_t n = 0; n < bytes_.size(); ++n) {
+      const auto byte = static_cast<int64_t>(n) - static_cast<int64_t>(first_byte_);
+      const bool inside = byte >= 0 && byte / size < rows_ * stride_ && byte / size % stride_ < columns_;
+      if (!inside && bytes_[n] != 0xFF) return false;
+    }
+    return true;
+  }
 
   /// Uniform in [-scale, scale], rounded to what the storage keeps.
   StoredMatrix& fill(std::mt19937& random, float scale = 1) {

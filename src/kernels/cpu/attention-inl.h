@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/cpu/storage-inl.h"
 #include "kernels/cpu/tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -69,6 +70,21 @@ template <int kWrite>
 HWY_INLINE void FetchRows(const float* in, int64_t stride, int64_t rows, int64_t columns) {
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t j = 0; j < columns; j += 16) __builtin_prefetch(in + r * stride + j, kWrite);
+  }
+}
+
+/// Copies rows in fp32, side by side. Attention computes on such copies where a tensor lies in bf16.
+inline void CopyRowsIn(const ConstArray& from, int64_t stride, int64_t rows, int64_t columns, float* to) {
+  for (int64_t r = 0; r < rows; ++r) {
+    ForEachVector(columns, [&](auto d, int64_t j)
+                               HWY_ATTR { hn::StoreU(LoadFrom(d, from, r * stride + j), d, to + r * columns + j); });
+  }
+}
+
+inline void CopyRowsOut(const float* from, int64_t rows, int64_t columns, const Array& to, int64_t stride) {
+  for (int64_t r = 0; r < rows; ++r) {
+    ForEachVector(columns, [&](auto d, int64_t j)
+                               HWY_ATTR { StoreTo(d, hn::LoadU(d, from + r * columns + j), to, r * stride + j); });
   }
 }
 

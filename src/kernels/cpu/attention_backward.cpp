@@ -3,6 +3,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/cpu/attention_check.h"
+#include "kernels/cpu/attention_tiles.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/scratch.h"
 
@@ -12,6 +13,7 @@
 #include <hwy/highway.h>
 
 #include "kernels/cpu/attention-inl.h"
+#include "kernels/cpu/attention_rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace incontext::kernels::HWY_NAMESPACE {
@@ -33,47 +35,6 @@ struct Block {
   const float* dout;  // the same
 };
 
-/// Turns scores into probabilities p and dp into ds = scale p (dp - delta), for one row; 0 from count to padded.
-void BackwardRow(float* p, float* ds, int64_t count, int64_t padded, float scale, float lse, float delta) {
-  const Full d;
-  const auto factor = hn::Set(d, scale * kLog2E);
-  const auto shift = hn::Set(d, lse * kLog2E);
-  const auto mean = hn::Set(d, delta);
-  const auto scales = hn::Set(d, scale);
-  const auto compute = [&](int64_t j, auto& probability, auto& gradient) HWY_ATTR {
-    probability = Exp2(d, hn::MulSub(hn::Load(d, p + j), factor, shift));
-    gradient = hn::Mul(hn::Mul(probability, scales), hn::Sub(hn::Load(d, ds + j), mean));
-  };
-  auto probability = hn::Zero(d);
-  auto gradient = probability;
-  int64_t j = 0;
-  for (; j + kLanes <= count; j += kLanes) {
-    compute(j, probability, gradient);
-    hn::Store(probability, d, p + j);
-    hn::Store(gradient, d, ds + j);
-  }
-  if (j < count) {
-    const auto in_range = hn::FirstN(d, static_cast<std::size_t>(count - j));
-    compute(j, probability, gradient);
-    hn::Store(hn::IfThenElseZero(in_range, probability), d, p + j);
-    hn::Store(hn::IfThenElseZero(in_range, gradient), d, ds + j);
-    j += kLanes;
-  }
-  for (; j < padded; j += kLanes) {
-    hn::Store(hn::Zero(d), d, p + j);
-    hn::Store(hn::Zero(d), d, ds + j);
-  }
-}
-
-float DotOf(const float* a, const float* b, int64_t size) {
-  auto sum = hn::Zero(Full());
-  int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) sum = hn::MulAdd(hn::LoadU(Full(), a + i), hn::LoadU(Full(), b + i), sum);
-  float total = hn::GetLane(hn::SumOfLanes(Full(), sum));
-  for (; i < size; ++i) total += a[i] * b[i];
-  return total;
-}
-
 /// Fills p and ds of a block, and dq.
 void QueryGradients(const AttentionBackward& args, const BackwardHead& head, const Block& block) {
   const AttentionShape& s = args.shape;
@@ -86,10 +47,10 @@ void QueryGradients(const AttentionBackward& args, const BackwardHead& head, con
     const int64_t seen = s.causal ? block.first + i + strip : s.time;
     float* p = block.p + i * block.stride;
     float* ds = block.ds + i * block.stride;
-    const float* q = args.q + (token + i) * args.q_stride + column;
-    const float* dout = args.dout + (token + i) * args.dout_stride + column;
-    const float* out = args.out + (token + i) * args.out_stride + column;
-    float* dq = args.dq + (token + i) * args.dq_stride + column;
+    const float* q = args.q.f32() + (token + i) * args.q_stride + column;
+    const float* dout = args.dout.f32() + (token + i) * args.dout_stride + column;
+    const float* out = args.out.f32() + (token + i) * args.out_stride + column;
+    float* dq = args.dq.f32() + (token + i) * args.dq_stride + column;
     FetchRows<0>(out, args.out_stride, strip, s.head_dim);
     FetchRows<1>(dq, args.dq_stride, strip, s.head_dim);
     MultiplyPanels({q, args.q_stride, 1}, strip, head.keys_t, s.head_dim, s.head_dim, seen,
@@ -137,8 +98,8 @@ void BackwardGroup(const AttentionBackward& args, int64_t b, int64_t kv_head) {
   const int64_t across = PaddedColumns(s.time) * s.head_dim;
   float* keys_t = scratch(Scratch::left, 2 * across);
   float* keys = scratch(Scratch::right, PaddedColumns(s.head_dim) * s.time);
-  const float* k = args.k + token * args.k_stride + column;
-  const float* v = args.v + token * args.v_stride + column;
+  const float* k = args.k.f32() + token * args.k_stride + column;
+  const float* v = args.v.f32() + token * args.v_stride + column;
   PackTransposed<kTileColumns>(k, args.k_stride, s.head_dim, s.time, keys_t, s.head_dim * kTileColumns);
   PackTransposed<kTileColumns>(v, args.v_stride, s.head_dim, s.time, keys_t + across, s.head_dim * kTileColumns);
   PackRows<kTileColumns>(k, args.k_stride, s.time, s.head_dim, keys, s.time * kTileColumns);
@@ -151,22 +112,69 @@ void BackwardGroup(const AttentionBackward& args, int64_t b, int64_t kv_head) {
   float* probabilities = scratch(Scratch::scores, RoundUp(most, kTileRows) * stride);
   float* gradients = scratch(Scratch::gradients, RoundUp(most, kTileRows) * stride);
   float* packed = scratch(Scratch::extra, 2 * PaddedColumns(s.head_dim) * most);
-  float* dk = args.dk + token * args.dk_stride + column;
-  float* dv = args.dv + token * args.dv_stride + column;
+  float* dk = args.dk.f32() + token * args.dk_stride + column;
+  float* dv = args.dv.f32() + token * args.dv_stride + column;
   const int64_t group = s.heads / s.kv_heads;
   for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
     for (int64_t first = 0; first < s.time; first += at_once) {
       const int64_t rows = std::min(at_once, s.time - first);
       float* packed_dout = packed + PaddedColumns(s.head_dim) * rows;
-      PackRows<kTileColumns>(args.q + (token + first) * args.q_stride + h * s.head_dim, args.q_stride, rows, s.head_dim,
-                             packed, rows * kTileColumns);
-      PackRows<kTileColumns>(args.dout + (token + first) * args.dout_stride + h * s.head_dim, args.dout_stride, rows,
-                             s.head_dim, packed_dout, rows * kTileColumns);
+      PackRows<kTileColumns>(args.q.f32() + (token + first) * args.q_stride + h * s.head_dim, args.q_stride, rows,
+                             s.head_dim, packed, rows * kTileColumns);
+      PackRows<kTileColumns>(args.dout.f32() + (token + first) * args.dout_stride + h * s.head_dim, args.dout_stride,
+                             rows, s.head_dim, packed_dout, rows * kTileColumns);
       const Block block{b, h, first, rows, stride, probabilities, gradients, packed, packed_dout};
       QueryGradients(args, head, block);
       KeyGradients(args, block, h == kv_head * group, dk, dv);
     }
   }
+}
+
+/// The same where some tensor lies in bf16: on copies in fp32.
+void BackwardGroupCopied(const AttentionBackward& args, int64_t b, int64_t kv_head) {
+  const AttentionShape& s = args.shape;
+  const int64_t group = s.heads / s.kv_heads;
+  const int64_t width = group * s.head_dim;  // of queries
+  const int64_t of_queries = s.time * width, of_keys = s.time * s.head_dim;
+  float* copies = scratch(Scratch::partial, 4 * (of_queries + of_keys));
+  float* q = copies;
+  float* out = q + of_queries;
+  float* dout = out + of_queries;
+  float* dq = dout + of_queries;
+  float* k = dq + of_queries;
+  float* v = k + of_keys;
+  float* dk = v + of_keys;
+  float* dv = dk + of_keys;
+  const int64_t token = b * s.time, query_column = kv_head * width, column = kv_head * s.head_dim;
+  CopyRowsIn(args.q + token * args.q_stride + query_column, args.q_stride, s.time, width, q);
+  CopyRowsIn(args.out + token * args.out_stride + query_column, args.out_stride, s.time, width, out);
+  CopyRowsIn(args.dout + token * args.dout_stride + query_column, args.dout_stride, s.time, width, dout);
+  CopyRowsIn(args.k + token * args.k_stride + column, args.k_stride, s.time, s.head_dim, k);
+  CopyRowsIn(args.v + token * args.v_stride + column, args.v_stride, s.time, s.head_dim, v);
+  AttentionBackward copied{.shape = s,
+                           .q = q,
+                           .k = k,
+                           .v = v,
+                           .q_stride = width,
+                           .k_stride = s.head_dim,
+                           .v_stride = s.head_dim,
+                           .out = out,
+                           .dout = dout,
+                           .out_stride = width,
+                           .dout_stride = width,
+                           .log_sum_exp = args.log_sum_exp + (b * s.heads + kv_head * group) * s.time,
+                           .dq = dq,
+                           .dk = dk,
+                           .dv = dv,
+                           .dq_stride = width,
+                           .dk_stride = s.head_dim,
+                           .dv_stride = s.head_dim};
+  copied.shape.batch = copied.shape.kv_heads = 1;
+  copied.shape.heads = group;
+  BackwardGroup(copied, 0, 0);
+  CopyRowsOut(dq, s.time, width, args.dq + token * args.dq_stride + query_column, args.dq_stride);
+  CopyRowsOut(dk, s.time, s.head_dim, args.dk + token * args.dk_stride + column, args.dk_stride);
+  CopyRowsOut(dv, s.time, s.head_dim, args.dv + token * args.dv_stride + column, args.dv_stride);
 }
 
 }  // namespace incontext::kernels::HWY_NAMESPACE
@@ -176,13 +184,19 @@ HWY_AFTER_NAMESPACE();
 namespace incontext::kernels {
 
 HWY_EXPORT(BackwardGroup);
+HWY_EXPORT(BackwardGroupCopied);
 
 void attention_backward(const AttentionBackward& args, base::ThreadPool& pool) {
   const AttentionShape& s = args.shape;
+  if (const TileStrip strip = usable_tile_strip(); strip != nullptr && attention_takes_tiles(args)) {
+    return attention_backward_on_tiles(args, strip, pool);
+  }
   check_attention("attention_backward", s);
   if (s.time == 0) return;
   apply_environment();
-  const auto group = HWY_DYNAMIC_DISPATCH(BackwardGroup);
+  const bool copied = args.q.is_bf16() || args.k.is_bf16() || args.v.is_bf16() || args.out.is_bf16() ||
+                      args.dout.is_bf16() || args.dq.is_bf16() || args.dk.is_bf16() || args.dv.is_bf16();
+  const auto group = copied ? HWY_DYNAMIC_DISPATCH(BackwardGroupCopied) : HWY_DYNAMIC_DISPATCH(BackwardGroup);
   pool.run(s.batch * s.kv_heads, [&](int64_t piece, int) { group(args, piece / s.kv_heads, piece % s.kv_heads); });
 }
 

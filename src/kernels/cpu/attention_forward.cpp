@@ -3,6 +3,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/cpu/attention_check.h"
+#include "kernels/cpu/attention_tiles.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/scratch.h"
 
@@ -12,42 +13,10 @@
 #include <hwy/highway.h>
 
 #include "kernels/cpu/attention-inl.h"
+#include "kernels/cpu/attention_rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace incontext::kernels::HWY_NAMESPACE {
-
-struct RowSoftmax {
-  float sum, highest;
-};
-
-/// p[j] = exp2(factor * (s[j] - max s)) for j < count, 0 from there to `padded` (a multiple of kLanes).
-RowSoftmax SoftmaxRow(float* scores, int64_t count, int64_t padded, float factor) {
-  const Full d;
-  const auto lowest = hn::Set(d, -INFINITY);
-  const int64_t whole = count / kLanes * kLanes;
-  const auto in_range = hn::FirstN(d, static_cast<std::size_t>(count - whole));
-  auto highest = lowest;
-  for (int64_t j = 0; j < whole; j += kLanes) highest = hn::Max(highest, hn::Load(d, scores + j));
-  if (whole < count) highest = hn::Max(highest, hn::IfThenElse(in_range, hn::Load(d, scores + whole), lowest));
-  const float top = hn::GetLane(hn::MaxOfLanes(d, highest));
-  const auto scale = hn::Set(d, factor);
-  const auto shift = hn::Set(d, factor * top);
-  auto sum = hn::Zero(d);
-  for (int64_t j = 0; j < whole; j += kLanes) {
-    const auto p = Exp2(d, hn::MulSub(hn::Load(d, scores + j), scale, shift));
-    sum = hn::Add(sum, p);
-    hn::Store(p, d, scores + j);
-  }
-  int64_t j = whole;
-  if (whole < count) {
-    const auto p = hn::IfThenElseZero(in_range, Exp2(d, hn::MulSub(hn::Load(d, scores + whole), scale, shift)));
-    sum = hn::Add(sum, p);
-    hn::Store(p, d, scores + whole);
-    j += kLanes;
-  }
-  for (; j < padded; j += kLanes) hn::Store(hn::Zero(d), d, scores + j);
-  return {hn::GetLane(hn::SumOfLanes(d, sum)), top};
-}
 
 /// Keys and values of one sequence and KV head, packed; the keys transposed.
 struct ForwardHead {
@@ -76,7 +45,7 @@ void ForwardBlock(const AttentionForward& args, const ForwardHead& head, int64_t
   const int64_t stride = PaddedColumns(keys);
   float* scores = scratch(Scratch::scores, RoundUp(rows, kTileRows) * stride);
   float* factors = scratch(Scratch::extra, RoundUp(rows, kTileRows));
-  const float* q = args.q + (b * s.time + first) * args.q_stride + h * s.head_dim;
+  const float* q = args.q.f32() + (b * s.time + first) * args.q_stride + h * s.head_dim;
   for (int64_t j = 0; j < keys; j += kTileColumns) {
     const float* panel = head.keys + j * s.head_dim;
     ForEachStrip(rows, [&](int64_t i, int64_t strip) HWY_ATTR {
@@ -89,7 +58,7 @@ void ForwardBlock(const AttentionForward& args, const ForwardHead& head, int64_t
   }
   ForEachStrip(rows, [&](int64_t i, int64_t strip) HWY_ATTR {
     const int64_t seen = s.causal ? first + i + strip : s.time;
-    float* out = args.out + (b * s.time + first + i) * args.out_stride + h * s.head_dim;
+    float* out = args.out.f32() + (b * s.time + first + i) * args.out_stride + h * s.head_dim;
     FetchRows<1>(out, args.out_stride, strip, s.head_dim);
     for (int64_t r = i; r < i + strip; ++r) {
       const int64_t count = s.causal ? first + r + 1 : s.time;
@@ -113,10 +82,10 @@ void ForwardGroup(const AttentionForward& args, int64_t b, int64_t kv_head, int6
   const int64_t tokens = s.causal ? last : s.time;
   float* keys = scratch(Scratch::left, PaddedColumns(tokens) * s.head_dim);
   float* values = scratch(Scratch::right, PaddedColumns(s.head_dim) * tokens);
-  PackTransposed<kTileColumns>(args.k + b * s.time * args.k_stride + kv_head * s.head_dim, args.k_stride, s.head_dim,
-                               tokens, keys, s.head_dim * kTileColumns);
-  PackRows<kTileColumns>(args.v + b * s.time * args.v_stride + kv_head * s.head_dim, args.v_stride, tokens, s.head_dim,
-                         values, tokens * kTileColumns);
+  PackTransposed<kTileColumns>(args.k.f32() + b * s.time * args.k_stride + kv_head * s.head_dim, args.k_stride,
+                               s.head_dim, tokens, keys, s.head_dim * kTileColumns);
+  PackRows<kTileColumns>(args.v.f32() + b * s.time * args.v_stride + kv_head * s.head_dim, args.v_stride, tokens,
+                         s.head_dim, values, tokens * kTileColumns);
   const int64_t group = s.heads / s.kv_heads;
   const int64_t at_once = QueriesAtOnce(tokens, s.head_dim);
   for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
@@ -126,6 +95,40 @@ void ForwardGroup(const AttentionForward& args, int64_t b, int64_t kv_head, int6
   }
 }
 
+/// The same where some tensor lies in bf16: on copies in fp32 of what this piece of work reads and writes.
+void ForwardGroupCopied(const AttentionForward& args, int64_t b, int64_t kv_head, int64_t first, int64_t last) {
+  const AttentionShape& s = args.shape;
+  const int64_t group = s.heads / s.kv_heads;
+  const int64_t tokens = s.causal ? last : s.time;
+  const int64_t width = group * s.head_dim;  // of queries
+  const int64_t token = b * s.time;
+  float* queries = scratch(Scratch::partial, 2 * s.time * width + 2 * tokens * s.head_dim);
+  float* out = queries + s.time * width;
+  float* keys = out + s.time * width;
+  float* values = keys + tokens * s.head_dim;
+  CopyRowsIn(args.q + (token + first) * args.q_stride + kv_head * width, args.q_stride, last - first, width,
+             queries + first * width);
+  CopyRowsIn(args.k + token * args.k_stride + kv_head * s.head_dim, args.k_stride, tokens, s.head_dim, keys);
+  CopyRowsIn(args.v + token * args.v_stride + kv_head * s.head_dim, args.v_stride, tokens, s.head_dim, values);
+  AttentionForward copied{.shape = s,
+                          .q = queries,
+                          .k = keys,
+                          .v = values,
+                          .q_stride = width,
+                          .k_stride = s.head_dim,
+                          .v_stride = s.head_dim,
+                          .out = out,
+                          .out_stride = width};
+  copied.shape.batch = copied.shape.kv_heads = 1;
+  copied.shape.heads = group;
+  if (args.log_sum_exp != nullptr) {
+    copied.log_sum_exp = args.log_sum_exp + (b * s.heads + kv_head * group) * s.time;
+  }
+  ForwardGroup(copied, 0, 0, first, last);
+  CopyRowsOut(out + first * width, last - first, width, args.out + (token + first) * args.out_stride + kv_head * width,
+              args.out_stride);
+}
+
 }  // namespace incontext::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -133,14 +136,19 @@ HWY_AFTER_NAMESPACE();
 namespace incontext::kernels {
 
 HWY_EXPORT(ForwardGroup);
+HWY_EXPORT(ForwardGroupCopied);
 
 void attention_forward(const AttentionForward& args, base::ThreadPool& pool) {
   const AttentionShape& s = args.shape;
+  if (const TileStrip strip = usable_tile_strip(); strip != nullptr && attention_takes_tiles(args)) {
+    return attention_forward_on_tiles(args, strip, pool);
+  }
   check_attention("attention_forward", s);
   apply_environment();
   constexpr int64_t kQueries = 512;  // a longer sequence is cut, for the sake of threads
   const int64_t cuts = (s.time + kQueries - 1) / kQueries;
-  const auto group = HWY_DYNAMIC_DISPATCH(ForwardGroup);
+  const bool copied = args.q.is_bf16() || args.k.is_bf16() || args.v.is_bf16() || args.out.is_bf16();
+  const auto group = copied ? HWY_DYNAMIC_DISPATCH(ForwardGroupCopied) : HWY_DYNAMIC_DISPATCH(ForwardGroup);
   pool.run(s.batch * s.kv_heads * cuts, [&](int64_t piece, int) {
     const int64_t first = piece % cuts * kQueries;
     const int64_t head = piece / cuts;

@@ -41,13 +41,14 @@ class AmxTiles {
     _tile_zero(3);
   }
 
-  void step(const uint16_t* left, const uint16_t* right) {
-    _tile_loadd(4, left, 64);
+  void step(const uint16_t* left, int64_t left_row, const uint16_t* right) {
+    const int64_t bytes = left_row * static_cast<int64_t>(sizeof(uint16_t));
+    _tile_loadd(4, left, bytes);
     _tile_loadd(6, right, 64);
     _tile_dpbf16ps(0, 4, 6);
     _tile_loadd(7, right + kTileBlockSize / 2, 64);
     _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(5, left + kTileBlockSize / 2, 64);
+    _tile_loadd(5, left + 16 * left_row, bytes);
     _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(3, 5, 7);
   }

@@ -18,11 +18,6 @@ namespace {
 constexpr int64_t kLanes = 16;
 constexpr int64_t kHalf = kTileBlockSize / 2;
 
-/// Where a row of a left block begins.
-constexpr int64_t row_offset(std::size_t row) {
-  return static_cast<int64_t>(row / 16) * kHalf + static_cast<int64_t>(row % 16) * kTileBlock;
-}
-
 INCONTEXT_AVX512_BF16 inline __m512bh load_pairs(const uint16_t* from) { return (__m512bh)_mm512_loadu_si512(from); }
 
 /// One pair of k in all lanes.
@@ -32,44 +27,51 @@ INCONTEXT_AVX512_BF16 inline __m512bh repeat_pair(const uint16_t* from) {
   return (__m512bh)_mm512_set1_epi32(pair);
 }
 
-/// Rows [kFirst, kFirst + 8) of a block of sums in 16 registers: enough for the instruction's latency, and each loaded
-/// vector is used 8 times, each repeated pair twice.
-template <std::size_t kFirst>
-INCONTEXT_AVX512_BF16 inline void multiply_rows(const uint16_t* left, const uint16_t* right, int64_t steps, float* sums,
-                                                int64_t stride) {
+/// 8 rows of a block of sums in 16 registers: enough for the instruction's latency, and each loaded vector is used 8
+/// times, each repeated pair twice.
+INCONTEXT_AVX512_BF16 inline void multiply_rows(const LeftStrip& left, const uint16_t* right, int64_t steps,
+                                                float* sums, int64_t stride, Fetches& fetches, int64_t at_once) {
   constexpr std::size_t kRows = 8;
   __m512 low[kRows];
   __m512 high[kRows];
 #pragma GCC unroll 8
   for (std::size_t r = 0; r < kRows; ++r) low[r] = high[r] = _mm512_setzero_ps();
-  for (int64_t step = 0; step < steps; ++step, left += kTileBlockSize, right += kTileBlockSize) {
-    for (int64_t k = 0; k < kTileBlock; k += 2) {
-      const __m512bh right_low = load_pairs(right + k * kLanes);
-      const __m512bh right_high = load_pairs(right + kHalf + k * kLanes);
-#pragma GCC unroll 8
-      for (std::size_t r = 0; r < kRows; ++r) {
-        const __m512bh pair = repeat_pair(left + row_offset(kFirst + r) + k);
-        low[r] = _mm512_dpbf16_ps(low[r], pair, right_low);
-        high[r] = _mm512_dpbf16_ps(high[r], pair, right_high);
-      }
+  // Two pointers and two distances reach all rows.
+  const int64_t row = left.row, three = 3 * row, pair = left.pair;
+  const uint16_t* upper = left.data;
+  const uint16_t* lower = upper + 4 * row;
+  const int64_t skip = left.step - kTileBlock / 2 * pair;
+  for (int64_t step = 0; step < steps; ++step, upper += skip, lower += skip, right += kHalf) {
+    fetches.fetch(at_once);
+    for (int64_t k = 0; k < kTileBlock; k += 2, upper += pair, lower += pair, right += 2 * kLanes) {
+      const __m512bh right_low = load_pairs(right);
+      const __m512bh right_high = load_pairs(right + kHalf);
+      const auto add = [&](std::size_t r, const uint16_t* from) INCONTEXT_AVX512_BF16 {
+        const __m512bh repeated = repeat_pair(from);
+        low[r] = _mm512_dpbf16_ps(low[r], repeated, right_low);
+        high[r] = _mm512_dpbf16_ps(high[r], repeated, right_high);
+      };
+      add(0, upper), add(1, upper + row), add(2, upper + 2 * row), add(3, upper + three);
+      add(4, lower), add(5, lower + row), add(6, lower + 2 * row), add(7, lower + three);
     }
   }
 #pragma GCC unroll 8
   for (std::size_t r = 0; r < kRows; ++r) {
-    float* to = sums + static_cast<int64_t>(kFirst + r) * stride;
+    float* to = sums + static_cast<int64_t>(r) * stride;
     _mm512_storeu_ps(to, low[r]);
     _mm512_storeu_ps(to + kLanes, high[r]);
   }
 }
 
-INCONTEXT_AVX512_BF16 void multiply_strip(const uint16_t* left, const uint16_t* right, int64_t steps, int64_t blocks,
-                                          float* sums) {
+INCONTEXT_AVX512_BF16 void multiply_strip(const LeftStrip& left, const uint16_t* right, int64_t steps, int64_t blocks,
+                                          float* sums, Fetches& fetches) {
   const int64_t stride = blocks * kTileBlock;
+  const int64_t at_once = steps == 0 ? 0 : fetches.lines() / (blocks * steps * ((left.rows + 7) / 8)) + 1;
   for (int64_t block = 0; block < blocks; ++block, right += steps * kTileBlockSize, sums += kTileBlock) {
-    multiply_rows<0>(left, right, steps, sums, stride);
-    multiply_rows<8>(left, right, steps, sums, stride);
-    multiply_rows<16>(left, right, steps, sums, stride);
-    multiply_rows<24>(left, right, steps, sums, stride);
+    LeftStrip part = left;
+    for (int64_t r = 0; r < left.rows; r += 8, part.data += 8 * left.row) {
+      multiply_rows(part, right, steps, sums + r * stride, stride, fetches, at_once);
+    }
   }
 }
 

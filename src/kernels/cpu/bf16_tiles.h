@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "base/threads.h"
+#include "kernels/cpu/fetches.h"
 #include "kernels/matrix_product.h"
 
 namespace incontext::kernels {
@@ -18,18 +19,37 @@ namespace incontext::kernels {
 constexpr int64_t kTileBlock = 32;
 constexpr int64_t kTileBlockSize = kTileBlock * kTileBlock;
 
-/// One strip of 32 rows against `blocks` blocks of 32 columns, each `steps` blocks deep; left is [steps] blocks, right
-/// [blocks][steps] blocks, sums [32, 32 * blocks] is overwritten.
-using TileStrip = void (*)(const uint16_t* left, const uint16_t* right, int64_t steps, int64_t blocks, float* sums);
+/// 32 rows of A, of bf16, with elements between rows, between blocks of 32 k and between pairs of k: packed as left
+/// blocks, or where they lie in a matrix, or, for a unit that takes_pairs, packed as [steps][16 pairs of k][32
+/// rows][2].
+struct LeftStrip {
+  const uint16_t* data;
+  int64_t row = kTileBlock;
+  int64_t step = kTileBlockSize;
+  int64_t pair = 2;
+  int64_t rows = kTileBlock;  // that are wanted; all are read, and any may be computed
+};
+
+inline LeftStrip left_by_pairs(const uint16_t* data) {
+  return {.data = data, .row = 2, .step = kTileBlockSize, .pair = 2 * kTileBlock};
+}
+
+/// One strip against `blocks` blocks of 32 columns, each `steps` blocks deep; right is [blocks][steps] blocks, sums
+/// [32, 32 * blocks] is overwritten, in its wanted rows at least. All lines of `fetches` are fetched meanwhile.
+using TileStrip = void (*)(const LeftStrip& left, const uint16_t* right, int64_t steps, int64_t blocks, float* sums,
+                           Fetches& fetches);
 
 /// The loops over a unit `Tiles`, which holds the sums of a block between clear() and store().
 template <class Tiles>
-void multiply_tile_strip(const uint16_t* left, const uint16_t* right, int64_t steps, int64_t blocks, float* sums) {
+void multiply_tile_strip(const LeftStrip& left, const uint16_t* right, int64_t steps, int64_t blocks, float* sums,
+                         Fetches& fetches) {
   Tiles tiles;
+  const int64_t at_once = steps == 0 ? 0 : fetches.lines() / (blocks * steps) + 1;
   for (int64_t block = 0; block < blocks; ++block) {
     tiles.clear();
     for (int64_t step = 0; step < steps; ++step) {
-      tiles.step(left + step * kTileBlockSize, right + (block * steps + step) * kTileBlockSize);
+      fetches.fetch(at_once);
+      tiles.step(left.data + step * left.step, left.row, right + (block * steps + step) * kTileBlockSize);
     }
     tiles.store(sums + block * kTileBlock, blocks * kTileBlock);
   }
@@ -41,10 +61,10 @@ class PlainTiles {
  public:
   void clear() { sums_ = {}; }
 
-  void step(const uint16_t* left, const uint16_t* right) {
+  void step(const uint16_t* left, int64_t left_row, const uint16_t* right) {
     for (std::size_t i = 0; i < 32; ++i) {
       for (std::size_t j = 0; j < 32; ++j) {
-        const uint16_t* a = left + i * 32;
+        const uint16_t* a = left + static_cast<int64_t>(i) * left_row;
         const uint16_t* b = right + j / 16 * 512 + j % 16 * 2;
         float even = 0;
         float odd = 0;
@@ -82,6 +102,9 @@ TileStrip amx_tile_strip();
 
 /// The strip that AVX-512 BF16 multiplies, or null where the processor has none.
 TileStrip avx512_bf16_strip();
+
+/// Whether a strip's pairs of k may lie anywhere: what is packed from columns then need not be transposed.
+inline bool takes_pairs(TileStrip strip) { return strip == avx512_bf16_strip(); }
 
 /// The better of both that this machine has and dispatch is not limited below; null for none.
 TileStrip usable_tile_strip();

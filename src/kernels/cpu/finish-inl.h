@@ -14,8 +14,10 @@
 #include <cstdint>
 
 #include "base/threads.h"
+#include "kernels/cpu/fetches.h"
 #include "kernels/cpu/math-inl.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/storage-inl.h"
 #include "kernels/cpu/tile-inl.h"
 #include "kernels/matrix_product.h"
 
@@ -25,12 +27,12 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 /// Where the sums of a tile go, and the part of the epilogue that applies. Pointers are those of its first element.
 struct Output {
-  float* c = nullptr;
+  Array c = nullptr;
   int64_t stride = 0;
   bool add = false;  // to what C holds
   const float* bias = nullptr;
   const float* residual = nullptr;
-  float* preactivation = nullptr;
+  Array preactivation = nullptr;
   Activation activation = Activation::none;
   bool gradient = false;
 
@@ -48,6 +50,8 @@ struct Output {
   }
 };
 
+inline bool is_array(const Array& array, const float* data) { return !array.is_bf16() && array.f32() == data; }
+
 /// The output of a pass over the whole product; `first` and `last` tell its place among the passes.
 inline Output make_output(const MatrixProduct& p, bool first, bool last) {
   Output out;
@@ -63,15 +67,31 @@ inline Output make_output(const MatrixProduct& p, bool first, bool last) {
   return out;
 }
 
+/// How C and the preactivations are stored: whatever they lie in; or both in bf16, by StoreBf16ByInstruction.
+enum class Stores { any, bf16_instruction };
+
+template <Stores kStores, class D>
+HWY_INLINE void StoreFinished(D d, hn::Vec<D> value, const Array& to, int64_t index) {
+  if constexpr (kStores == Stores::bf16_instruction && hn::MaxLanes(D()) == kLanes) {
+    StoreBf16ByInstruction(value, to.bf16() + index);
+  } else {
+    StoreTo(d, value, to, index);
+  }
+}
+
+inline bool stores_by_instruction(const Output& out) {
+  return out.c.is_bf16() && (out.preactivation == nullptr || out.preactivation.is_bf16()) && HasBf16Instruction();
+}
+
 /// Stores act(value), or value * act'(preactivation).
-template <Activation kActivation, bool kGradient>
-HWY_INLINE void FinishRowAs(const Output& out, const float* sums, int64_t columns) {
+template <Activation kActivation, bool kGradient, Stores kStores>
+HWY_INLINE void FinishRowAs(const Output out, const float* sums, int64_t columns) {
   ForEachVector(columns, [&](auto d, int64_t j) HWY_ATTR {
     auto value = hn::LoadU(d, sums + j);
-    if (out.add) value = hn::Add(value, hn::LoadU(d, out.c + j));
+    if (out.add) value = hn::Add(value, LoadFrom(d, out.c, j));
     if (out.bias != nullptr) value = hn::Add(value, hn::LoadU(d, out.bias + j));
     if constexpr (kGradient) {
-      const auto x = hn::LoadU(d, out.preactivation + j);
+      const auto x = LoadFrom(d, out.preactivation, j);
       auto activated = AtLeast(d, hn::Zero(d), x);
       if constexpr (kActivation == Activation::gelu_tanh) {
         auto derivative = x;
@@ -80,49 +100,71 @@ HWY_INLINE void FinishRowAs(const Output& out, const float* sums, int64_t column
       } else {
         value = hn::IfThenElseZero(hn::Gt(x, hn::Zero(d)), value);
       }
-      hn::StoreU(activated, d, out.preactivation + j);
+      StoreFinished<kStores>(d, activated, out.preactivation, j);
     } else {
-      if (out.preactivation != nullptr) hn::StoreU(value, d, out.preactivation + j);
+      if (out.preactivation != nullptr) StoreFinished<kStores>(d, value, out.preactivation, j);
       if constexpr (kActivation == Activation::relu) value = AtLeast(d, hn::Zero(d), value);
       if constexpr (kActivation == Activation::gelu_tanh) value = Gelu(d, value);
     }
     if (out.residual != nullptr) value = hn::Add(value, hn::LoadU(d, out.residual + j));
-    hn::StoreU(value, d, out.c + j);
+    StoreFinished<kStores>(d, value, out.c, j);
   });
 }
 
-/// Finishes a row of sums from memory.
-HWY_NOINLINE inline void FinishRow(const Output& out, const float* sums, int64_t columns) {
+template <Stores kStores>
+HWY_NOINLINE void FinishRowBy(const Output& out, const float* sums, int64_t columns) {
   switch (out.activation) {
     case Activation::none:
-      return FinishRowAs<Activation::none, false>(out, sums, columns);
+      return FinishRowAs<Activation::none, false, kStores>(out, sums, columns);
     case Activation::relu:
-      if (out.gradient) return FinishRowAs<Activation::relu, true>(out, sums, columns);
-      return FinishRowAs<Activation::relu, false>(out, sums, columns);
+      if (out.gradient) return FinishRowAs<Activation::relu, true, kStores>(out, sums, columns);
+      return FinishRowAs<Activation::relu, false, kStores>(out, sums, columns);
     case Activation::gelu_tanh:
-      if (out.gradient) return FinishRowAs<Activation::gelu_tanh, true>(out, sums, columns);
-      return FinishRowAs<Activation::gelu_tanh, false>(out, sums, columns);
+      if (out.gradient) return FinishRowAs<Activation::gelu_tanh, true, kStores>(out, sums, columns);
+      return FinishRowAs<Activation::gelu_tanh, false, kStores>(out, sums, columns);
   }
+}
+
+/// Finishes a row of sums from memory.
+inline void FinishRow(const Output& out, const float* sums, int64_t columns) {
+  if (stores_by_instruction(out)) return FinishRowBy<Stores::bf16_instruction>(out, sums, columns);
+  FinishRowBy<Stores::any>(out, sums, columns);
 }
 
 /// Fetches what finishing the tile at column j will read or write.
 inline void prefetch_tile(const Output& out, int64_t j, int64_t rows) {
-  for (int64_t r = 0; r < rows; ++r) hwy::Prefetch(out.c + r * out.stride + j);
-  if (out.preactivation != nullptr) {
-    for (int64_t r = 0; r < rows; ++r) hwy::Prefetch(out.preactivation + r * out.stride + j);
-  }
-  if (out.residual != nullptr && out.residual != out.c) {
+  const auto fetch = [&](const Array& array) {
+    if (array.is_bf16()) {
+      for (int64_t r = 0; r < rows; ++r) hwy::Prefetch(array.bf16() + r * out.stride + j);
+    } else {
+      for (int64_t r = 0; r < rows; ++r) hwy::Prefetch(array.f32() + r * out.stride + j);
+    }
+  };
+  fetch(out.c);
+  if (out.preactivation != nullptr) fetch(out.preactivation);
+  if (out.residual != nullptr && !is_array(out.c, out.residual)) {
     for (int64_t r = 0; r < rows; ++r) hwy::Prefetch(out.residual + r * out.stride + j);
   }
 }
 
-/// Finishes the whole tile at column j in registers; there is no activation.
+/// What finishing a block of rows and columns will read or write.
+inline void add_finished(const Output& out, int64_t rows, int64_t columns, Fetches& fetches) {
+  const auto add = [&](const ConstArray& array) {
+    const int64_t size = bytes_per_element(array.storage());
+    fetches.add(array.data(), out.stride * size, columns * size, rows);
+  };
+  add(out.c);
+  if (out.preactivation != nullptr) add(out.preactivation);
+  if (out.residual != nullptr && !is_array(out.c, out.residual)) add(out.residual);
+}
+
+/// Finishes the whole tile at column j in registers; there is no activation, and C is fp32.
 template <std::size_t kRows, std::size_t kVectors, class V>
 HWY_INLINE void FinishTile(const Output& out, int64_t j, V (&tile)[kRows][kVectors]) {
-  if (out.add) AddToTile(tile, out.c + j, out.stride);
+  if (out.add) AddToTile(tile, out.c.f32() + j, out.stride);
   if (out.bias != nullptr) AddToTile(tile, out.bias + j, 0);
   if (out.residual != nullptr) AddToTile(tile, out.residual + j, out.stride);
-  StoreTile(tile, out.c + j, out.stride);
+  StoreTile(tile, out.c.f32() + j, out.stride);
 }
 
 /// Adds the partial results of all chunks in order and finishes.

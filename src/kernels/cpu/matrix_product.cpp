@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "base/error.h"
 #include "base/threads.h"
@@ -34,10 +35,10 @@ struct Range {
 void pack_right(const MatrixProduct& p, const Range& range, Precision precision, float* out) {
   const int64_t panel = range.depth * kTileColumns;
   if (p.transpose_b) {
-    PackTransposed<kTileColumns>(p.b + range.column * p.b_stride + range.k, p.b_stride, range.depth, range.columns, out,
-                                 panel);
+    PackTransposed<kTileColumns>(p.b.f32() + range.column * p.b_stride + range.k, p.b_stride, range.depth,
+                                 range.columns, out, panel);
   } else {
-    PackRows<kTileColumns>(p.b + range.k * p.b_stride + range.column, p.b_stride, range.depth, range.columns, out,
+    PackRows<kTileColumns>(p.b.f32() + range.k * p.b_stride + range.column, p.b_stride, range.depth, range.columns, out,
                            panel);
   }
   if (precision == Precision::bf16) RoundAllToBf16(out, ceil_divide(range.columns, kTileColumns) * panel);
@@ -46,9 +47,10 @@ void pack_right(const MatrixProduct& p, const Range& range, Precision precision,
 void pack_left(const MatrixProduct& p, const Range& range, Precision precision, float* out) {
   const int64_t panel = LeftPanelStride(range.depth);
   if (p.transpose_a) {
-    PackRows<kTileRows>(p.a + range.k * p.a_stride + range.row, p.a_stride, range.depth, range.rows, out, panel);
+    PackRows<kTileRows>(p.a.f32() + range.k * p.a_stride + range.row, p.a_stride, range.depth, range.rows, out, panel);
   } else {
-    PackTransposed<kTileRows>(p.a + range.row * p.a_stride + range.k, p.a_stride, range.depth, range.rows, out, panel);
+    PackTransposed<kTileRows>(p.a.f32() + range.row * p.a_stride + range.k, p.a_stride, range.depth, range.rows, out,
+                              panel);
   }
   if (precision == Precision::bf16) RoundAllToBf16(out, ceil_divide(range.rows, kTileRows) * panel);
 }
@@ -57,7 +59,7 @@ void pack_left(const MatrixProduct& p, const Range& range, Precision precision, 
 /// what else there is goes through a strip of sums in the first-level cache.
 void multiply_strip(const Left& a, int64_t rows, const float* right, const Range& range, Output out) {
   HWY_ALIGN float sums[kTileRows * kColumnBlock];
-  const bool direct = out.activation == Activation::none && rows == kTileRows;
+  const bool direct = out.activation == Activation::none && rows == kTileRows && !out.c.is_bf16();
   for (int64_t j = 0; j < range.columns; j += kTileColumns, right += range.depth * kTileColumns) {
     const int64_t columns = std::min(kTileColumns, range.columns - j);
     prefetch_tile(out, j, rows);
@@ -87,7 +89,7 @@ void multiply_range(const MatrixProduct& p, const Range& range, const float* lef
                     const Output& out) {
   for (int64_t i = 0; i < range.rows; i += kTileRows) {
     const int64_t rows = std::min<int64_t>(kTileRows, range.rows - i);
-    Left a{p.a + (range.row + i) * p.a_stride + range.k, p.a_stride, 1};
+    Left a{p.a.f32() + (range.row + i) * p.a_stride + range.k, p.a_stride, 1};
     if (left != nullptr) a = {left + i / kTileRows * LeftPanelStride(range.depth), 1, kTileRows};
     Output strip = out;
     strip.advance_rows(i);
@@ -225,6 +227,18 @@ void check_product(const MatrixProduct& p) {
               "[matrix_product] expected a preactivation with activation_gradient, got none");
 }
 
+/// A factor of bf16 in fp32, in `values` with its rows side by side: for a machine without a unit for bf16.
+void widen(ConstArray& factor, int64_t& stride, int64_t rows, int64_t columns, std::vector<float>& values,
+           base::ThreadPool& pool) {
+  if (!factor.is_bf16()) return;
+  values.resize(static_cast<std::size_t>(rows * columns));
+  pool.run(rows, [&](int64_t row, int) {
+    read_row(Storage::bf16, factor.bf16() + row * stride, columns, values.data() + row * columns);
+  });
+  factor = values.data();
+  stride = columns;
+}
+
 }  // namespace
 
 void matrix_product(const MatrixProduct& product, Precision precision, base::ThreadPool& pool) {
@@ -235,7 +249,13 @@ void matrix_product(const MatrixProduct& product, Precision precision, base::Thr
     const TileStrip strip = usable_tile_strip();
     if (strip != nullptr) return matrix_product_on_tiles(product, strip, pool);
   }
-  HWY_DYNAMIC_DISPATCH(MatrixProductTarget)(product, precision, pool);
+  MatrixProduct wide = product;
+  std::vector<float> a, b;
+  widen(wide.a, wide.a_stride, wide.transpose_a ? wide.depth : wide.rows, wide.transpose_a ? wide.rows : wide.depth, a,
+        pool);
+  widen(wide.b, wide.b_stride, wide.transpose_b ? wide.columns : wide.depth,
+        wide.transpose_b ? wide.depth : wide.columns, b, pool);
+  HWY_DYNAMIC_DISPATCH(MatrixProductTarget)(wide, precision, pool);
 }
 
 void column_sums(int64_t rows, int64_t columns, const float* x, int64_t x_stride, float* out, bool accumulate,

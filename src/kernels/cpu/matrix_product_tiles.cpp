@@ -51,7 +51,7 @@ constexpr int64_t kPassDepth = 512;
 Blocks cut_blocks(const MatrixProduct& p) {
   const Plan plan = make_plan(p, Precision::bf16, 1);
   const int64_t steps = p.depth == 0 ? 0 : ceil_divide(plan.depth_chunk, kTileBlock);
-  const bool long_depth = p.transpose_a && !residual_is_result(p);
+  const bool long_depth = p.transpose_a && !result_in_one_pass(p);
   const int64_t passes = long_depth ? std::max<int64_t>(1, ceil_divide(steps * kTileBlock, kPassDepth)) : 1;
   return {ceil_divide(p.rows, kTileBlock), ceil_divide(p.columns, kTileBlock), plan.chunks, plan.depth_chunk, passes,
           ceil_divide(steps, passes),      p.transpose_a ? kPackedTogether : 1};
@@ -62,13 +62,14 @@ uint16_t* Bf16Scratch(Scratch kind, int64_t size) {
   return reinterpret_cast<uint16_t*>(scratch(kind, ceil_divide(size, 2) + 1));
 }
 
-/// All of B as right blocks [chunk][pass][block of columns][step].
-const uint16_t* PackRightBlocks(const MatrixProduct& p, const Blocks& blocks, base::ThreadPool& pool) {
+/// All of B, which lies at `b`, as right blocks [chunk][pass][block of columns][step].
+template <class T>
+const uint16_t* PackRightBlocks(const MatrixProduct& p, const T* b, const Blocks& blocks, base::ThreadPool& pool) {
   const int64_t passes = blocks.chunks * blocks.passes;
   const int64_t groups = ceil_divide(blocks.columns, kPackedTogether);
   uint16_t* packed = Bf16Scratch(Scratch::shared, passes * blocks.columns * blocks.right_size());
   pool.run(passes * groups, [&](int64_t piece, int) {
-    HWY_ALIGN float block[kTileBlockSize];
+    HWY_ALIGN T block[kTileBlockSize];
     const int64_t at = piece / groups;
     const Pass pass = pass_of(p, blocks, at / blocks.passes, at % blocks.passes);
     const int64_t first_block = piece % groups * kPackedTogether;
@@ -78,9 +79,9 @@ const uint16_t* PackRightBlocks(const MatrixProduct& p, const Blocks& blocks, ba
       const int64_t left = std::max<int64_t>(0, pass.last - k);
       for (int64_t j = first_block; j < last_block; ++j) {
         const int64_t column = j * kTileBlock;
-        const BlockRows rows =
-            p.transpose_b ? WholeBlock(p.b + column * p.b_stride + k, p.b_stride, p.columns - column, left, block)
-                          : WholeBlock(p.b + k * p.b_stride + column, p.b_stride, left, p.columns - column, block);
+        const BlockRows<T> rows =
+            p.transpose_b ? WholeBlock(b + column * p.b_stride + k, p.b_stride, p.columns - column, left, block)
+                          : WholeBlock(b + k * p.b_stride + column, p.b_stride, left, p.columns - column, block);
         uint16_t* out = packed + (at * blocks.columns + j) * blocks.right_size() + step * kTileBlockSize;
         PackRightBlock(rows, p.transpose_b, reinterpret_cast<uint32_t*>(out));
       }
@@ -89,16 +90,18 @@ const uint16_t* PackRightBlocks(const MatrixProduct& p, const Blocks& blocks, ba
   return packed;
 }
 
-/// Strips [strip, strip + count) of A as left blocks [strip][step] of one pass.
-void PackLeftStrips(const MatrixProduct& p, const Blocks& blocks, int64_t strip, int64_t count, const Pass& pass,
-                    uint16_t* out) {
-  HWY_ALIGN float block[kTileBlockSize];
+/// Strips [strip, strip + count) of A, which lies at `a`, as left blocks [strip][step] of one pass; those of a
+/// transposed A by pairs where that is asked for.
+template <class T>
+void PackLeftStrips(const MatrixProduct& p, const T* a, const Blocks& blocks, int64_t strip, int64_t count,
+                    const Pass& pass, bool by_pairs, uint16_t* out) {
+  HWY_ALIGN T block[kTileBlockSize];
   int64_t packed = 0;
   if (!p.transpose_a && p.rows - strip * kTileBlock >= count * kTileBlock) {
     // Row by row, so that each is one stream.
     packed = (pass.last - pass.first) / kTileBlock;
     for (int64_t r = 0; r < count * kTileBlock; ++r) {
-      const float* in = p.a + (strip * kTileBlock + r) * p.a_stride + pass.first;
+      const T* in = a + (strip * kTileBlock + r) * p.a_stride + pass.first;
       auto* pairs = reinterpret_cast<uint32_t*>(out + r / kTileBlock * blocks.right_size()) + r % kTileBlock * kPairs;
       for (int64_t step = 0; step < packed; ++step, in += kTileBlock, pairs += kTileBlockSize / 2) {
         PairNeighbours(in, pairs);
@@ -110,26 +113,47 @@ void PackLeftStrips(const MatrixProduct& p, const Blocks& blocks, int64_t strip,
     const int64_t left = std::max<int64_t>(0, pass.last - k);
     for (int64_t s = 0; s < count; ++s) {
       const int64_t row = (strip + s) * kTileBlock;
-      const BlockRows rows = p.transpose_a
-                                 ? WholeBlock(p.a + k * p.a_stride + row, p.a_stride, left, p.rows - row, block)
-                                 : WholeBlock(p.a + row * p.a_stride + k, p.a_stride, p.rows - row, left, block);
-      PackLeftBlock(rows, p.transpose_a,
-                    reinterpret_cast<uint32_t*>(out + s * blocks.right_size() + step * kTileBlockSize));
+      const BlockRows<T> rows = p.transpose_a
+                                    ? WholeBlock(a + k * p.a_stride + row, p.a_stride, left, p.rows - row, block)
+                                    : WholeBlock(a + row * p.a_stride + k, p.a_stride, p.rows - row, left, block);
+      auto* pairs = reinterpret_cast<uint32_t*>(out + s * blocks.right_size() + step * kTileBlockSize);
+      by_pairs ? PackLeftBlockByPairs(rows, pairs) : PackLeftBlock(rows, p.transpose_a, pairs);
     }
   }
 }
 
-/// One packed strip, of which `rows` are rows, against all blocks of columns.
-void MultiplyStrip(const Blocks& blocks, TileStrip multiply, int64_t rows, int64_t columns, const uint16_t* left,
+/// Strips [strip, strip + count) of A over one pass, `each` apart: where they lie, if they lie there as the unit reads
+/// them, or packed.
+LeftStrip LeftStrips(const MatrixProduct& p, const Blocks& blocks, int64_t strip, int64_t count, const Pass& pass,
+                     bool by_pairs, int64_t& each) {
+  const int64_t first_row = strip * kTileBlock;
+  if (p.a.is_bf16() && !p.transpose_a && p.rows - first_row >= count * kTileBlock &&
+      pass.last - pass.first == blocks.steps * kTileBlock) {
+    each = kTileBlock * p.a_stride;
+    return {p.a.bf16() + first_row * p.a_stride + pass.first, p.a_stride, kTileBlock};
+  }
+  each = blocks.right_size();
+  uint16_t* packed = Bf16Scratch(Scratch::left, count * each);
+  if (p.a.is_bf16()) {
+    PackLeftStrips(p, p.a.bf16(), blocks, strip, count, pass, by_pairs, packed);
+  } else {
+    PackLeftStrips(p, p.a.f32(), blocks, strip, count, pass, by_pairs, packed);
+  }
+  return by_pairs ? left_by_pairs(packed) : LeftStrip{packed};
+}
+
+/// One strip against all blocks of columns.
+void MultiplyStrip(const Blocks& blocks, TileStrip multiply, int64_t columns, const LeftStrip& left,
                    const uint16_t* right, Output out) {
   float* sums = scratch(Scratch::right, kTileBlock * kFinishBlocks * kTileBlock);
   for (int64_t block = 0; block < blocks.columns; block += kFinishBlocks) {
     const int64_t count = std::min(kFinishBlocks, blocks.columns - block);
     const int64_t width = std::min(count * kTileBlock, columns - block * kTileBlock);
-    for (int64_t j = 0; j < width; j += 16) prefetch_tile(out, j, rows);
-    multiply(left, right + block * blocks.right_size(), blocks.steps, count, sums);
+    Fetches fetches;
+    add_finished(out, left.rows, width, fetches);
+    multiply(left, right + block * blocks.right_size(), blocks.steps, count, sums, fetches);
     Output part = out;
-    for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t i = 0; i < left.rows; ++i) {
       FinishRow(part, sums + i * count * kTileBlock, width);
       part.advance_rows(1);
     }
@@ -139,21 +163,23 @@ void MultiplyStrip(const Blocks& blocks, TileStrip multiply, int64_t rows, int64
 
 void TilesProductTarget(const MatrixProduct& p, TileStrip multiply, base::ThreadPool& pool) {
   const Blocks blocks = cut_blocks(p);
-  const uint16_t* right = PackRightBlocks(p, blocks, pool);
+  const bool by_pairs = p.transpose_a && takes_pairs(multiply);
+  const uint16_t* right =
+      p.b.is_bf16() ? PackRightBlocks(p, p.b.bf16(), blocks, pool) : PackRightBlocks(p, p.b.f32(), blocks, pool);
   float* partial = blocks.chunks > 1 ? scratch(Scratch::partial, blocks.chunks * p.rows * p.columns) : nullptr;
   float* left_sums = p.left_sums == nullptr ? nullptr : scratch(Scratch::sums, blocks.chunks * p.rows);
   pool.run(ceil_divide(blocks.rows, blocks.strips_at_once) * blocks.chunks, [&](int64_t piece, int) {
     const int64_t chunk = piece % blocks.chunks;
     const int64_t strip = piece / blocks.chunks * blocks.strips_at_once;
     const int64_t strips = std::min(blocks.strips_at_once, blocks.rows - strip);
-    uint16_t* left = Bf16Scratch(Scratch::left, strips * blocks.right_size());
     const int64_t first_row = strip * kTileBlock;
     const int64_t strip_rows = std::min(strips * kTileBlock, p.rows - first_row);
     float* sums = left_sums == nullptr ? nullptr : left_sums + chunk * p.rows + first_row;
     if (sums != nullptr) std::fill_n(sums, strip_rows, 0.0F);
     for (int64_t pass = 0; pass < blocks.passes; ++pass) {
       const Pass range = pass_of(p, blocks, chunk, pass);
-      PackLeftStrips(p, blocks, strip, strips, range, left);
+      int64_t each = 0;
+      LeftStrip left = LeftStrips(p, blocks, strip, strips, range, by_pairs, each);
       if (sums != nullptr) {
         AddColumnSums(range.last - range.first, strip_rows, p.a + range.first * p.a_stride + first_row, p.a_stride,
                       sums);
@@ -169,7 +195,9 @@ void TilesProductTarget(const MatrixProduct& p, TileStrip multiply, base::Thread
       const uint16_t* factor = right + (chunk * blocks.passes + pass) * blocks.columns * blocks.right_size();
       for (int64_t s = 0; s < strips; ++s) {
         const int64_t rows = std::min(kTileBlock, p.rows - (strip + s) * kTileBlock);
-        MultiplyStrip(blocks, multiply, rows, p.columns, left + s * blocks.right_size(), factor, out);
+        left.rows = rows;
+        MultiplyStrip(blocks, multiply, p.columns, left, factor, out);
+        left.data += each;
         out.advance_rows(rows);
       }
     }

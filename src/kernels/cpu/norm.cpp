@@ -12,6 +12,7 @@
 #include <hwy/highway.h>
 
 #include "kernels/cpu/math-inl.h"
+#include "kernels/cpu/storage-inl.h"
 #include "kernels/cpu/sums-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -21,7 +22,7 @@ void NormRows(const NormForward& args, int64_t first, int64_t last) {
   const float scale = 1.0F / static_cast<float>(args.width);
   for (int64_t row = first; row < last; ++row) {
     const float* x = args.x + row * args.width;
-    float* y = args.y + row * args.width;
+    const Array y = args.y + row * args.width;
     float mean = 0;
     if (args.kind == NormKind::layer) {
       mean = scale * SumOf(args.width, [&](auto d, int64_t j) HWY_ATTR { return hn::LoadU(d, x + j); });
@@ -36,7 +37,7 @@ void NormRows(const NormForward& args, int64_t first, int64_t last) {
     ForEachVector(args.width, [&](auto d, int64_t j) HWY_ATTR {
       const auto normed = hn::Mul(hn::Sub(hn::LoadU(d, x + j), hn::Set(d, mean)), hn::Set(d, rstd));
       const auto shift = args.beta == nullptr ? hn::Zero(d) : hn::LoadU(d, args.beta + j);
-      hn::StoreU(hn::MulAdd(normed, hn::LoadU(d, args.gamma + j), shift), d, y + j);
+      StoreTo(d, hn::MulAdd(normed, hn::LoadU(d, args.gamma + j), shift), y, j);
     });
   }
 }
@@ -49,17 +50,17 @@ void NormBackwardRows(const NormBackward& args, int64_t first, int64_t last, flo
   float* dbeta = sums + args.width;
   for (int64_t row = first; row < last; ++row) {
     const float* x = args.x + row * args.width;
-    const float* dy = args.dy + row * args.width;
+    const ConstArray dy = args.dy + row * args.width;
     const float rstd = args.rstd[row];
     const float mean = args.kind == NormKind::layer ? args.mean[row] : 0;
     const auto normed = [&](auto d, int64_t j) HWY_ATTR {
       return hn::Mul(hn::Sub(hn::LoadU(d, x + j), hn::Set(d, mean)), hn::Set(d, rstd));
     };
     const auto g = [&](auto d, int64_t j)
-                       HWY_ATTR { return hn::Mul(hn::LoadU(d, dy + j), hn::LoadU(d, args.gamma + j)); };
+                       HWY_ATTR { return hn::Mul(LoadFrom(d, dy, j), hn::LoadU(d, args.gamma + j)); };
     const float mean_g = args.kind == NormKind::layer ? scale * SumOf(args.width, g) : 0;
     const float mean_gn = scale * SumOf(args.width, [&](auto d, int64_t j) HWY_ATTR {
-                            const auto change = hn::LoadU(d, dy + j);
+                            const auto change = LoadFrom(d, dy, j);
                             const auto normed_x = normed(d, j);
                             hn::StoreU(hn::MulAdd(change, normed_x, hn::LoadU(d, dgamma + j)), d, dgamma + j);
                             hn::StoreU(hn::Add(change, hn::LoadU(d, dbeta + j)), d, dbeta + j);

@@ -1,4 +1,4 @@
-// Packing of fp32 as the bf16 blocks that tiles multiply (bf16_tiles.h). Included once per instruction set.
+// Packing of fp32 or bf16 as the bf16 blocks that tiles multiply (bf16_tiles.h). Included once per instruction set.
 #if defined(INCONTEXT_KERNELS_CPU_PAIRS_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef INCONTEXT_KERNELS_CPU_PAIRS_INL_H
 #undef INCONTEXT_KERNELS_CPU_PAIRS_INL_H
@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 #include "kernels/cpu/bf16_tiles.h"
 #include "kernels/cpu/tile-inl.h"
@@ -18,7 +19,7 @@ HWY_BEFORE_NAMESPACE();
 namespace incontext::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// A block is packed from 32 rows of up to 32 floats, as pairs: two bf16 of neighbouring k in a lane of 32 bits. Where
+// A block is packed from 32 rows of up to 32 elements, as pairs: two bf16 of neighbouring k in a lane of 32 bits. Where
 // neighbours in memory are neighbours in k the pairs of a row come of it alone; else two rows make a row of pairs. A
 // left block wants rows of pairs, a right block columns of them: whatever is the wrong way is transposed.
 
@@ -47,11 +48,29 @@ HWY_INLINE void PairNeighbours(const float* in, uint32_t* out) {
 #endif
 }
 
-/// Two rows of 32 floats as 32 pairs of elements below each other.
-HWY_INLINE void PairRows(const float* even, const float* odd, uint32_t* out) {
+HWY_INLINE void PairNeighbours(const uint16_t* in, uint32_t* out) {
+  std::memcpy(out, in, static_cast<std::size_t>(kTileBlock) * sizeof(uint16_t));
+}
+
+/// Two rows of elements from `even` and `odd` on as a vector of pairs of elements below each other.
+HWY_INLINE hn::Vec<PairLanes> PairsBelow(const float* even, const float* odd) {
   const Full d;
-  for (int64_t i = 0; i < kTileBlock; i += kLanes) {
-    hn::StoreU(JoinPairs(d, hn::LoadU(d, even + i), hn::LoadU(d, odd + i)), PairLanes(), out + i);
+  return JoinPairs(d, hn::LoadU(d, even), hn::LoadU(d, odd));
+}
+
+HWY_INLINE hn::Vec<PairLanes> PairsBelow(const uint16_t* even, const uint16_t* odd) {
+  const PairLanes du;
+  const hn::Rebind<uint16_t, PairLanes> d16;
+  const auto lower = hn::PromoteTo(du, hn::LoadU(d16, even)), upper = hn::PromoteTo(du, hn::LoadU(d16, odd));
+  return hn::Or(lower, hn::ShiftLeft<16>(upper));
+}
+
+/// Two rows of 32 elements as pairs of elements below each other, in two halves of 16 pairs.
+template <class T>
+HWY_INLINE void PairRows(const T* even, const T* odd, uint32_t* low, uint32_t* high) {
+  for (int64_t i = 0; i < kPairs; i += kLanes) hn::StoreU(PairsBelow(even + i, odd + i), PairLanes(), low + i);
+  for (int64_t i = 0; i < kPairs; i += kLanes) {
+    hn::StoreU(PairsBelow(even + kPairs + i, odd + kPairs + i), PairLanes(), high + i);
   }
 }
 
@@ -68,17 +87,19 @@ HWY_INLINE void TransposePairs(const uint32_t* in, int64_t in_stride, int64_t ro
   }
 }
 
-/// 32 rows of 32 floats, of which `outer` rows and `inner` floats are there and the others are 0: those of `in`, or a
-/// copy in `block` where some are missing.
+/// 32 rows of 32 elements (T: float, or uint16_t for bf16), of which `outer` rows and `inner` elements are there and
+/// the others are 0: those of `in`, or a copy in `block` where some are missing.
+template <class T>
 struct BlockRows {
-  const float* data;
+  const T* data;
   int64_t stride;
-  const float* row(int64_t r) const { return data + r * stride; }
+  const T* row(int64_t r) const { return data + r * stride; }
 };
 
-HWY_INLINE BlockRows WholeBlock(const float* in, int64_t stride, int64_t outer, int64_t inner, float* block) {
+template <class T>
+HWY_INLINE BlockRows<T> WholeBlock(const T* in, int64_t stride, int64_t outer, int64_t inner, T* block) {
   if (outer >= kTileBlock && inner >= kTileBlock) return {in, stride};
-  std::fill_n(block, kTileBlockSize, 0.0F);
+  std::fill_n(block, kTileBlockSize, T{0});
   for (int64_t r = 0; r < std::min(outer, kTileBlock); ++r) {
     std::copy_n(in + r * stride, std::min(inner, kTileBlock), block + r * kTileBlock);
   }
@@ -86,27 +107,38 @@ HWY_INLINE BlockRows WholeBlock(const float* in, int64_t stride, int64_t outer, 
 }
 
 /// A left block: [32 rows][16 pairs], the two halves one behind the other. Memory is [row][k], or [k][row].
-inline void PackLeftBlock(const BlockRows& in, bool transposed, uint32_t* out) {
+template <class T>
+void PackLeftBlock(const BlockRows<T>& in, bool transposed, uint32_t* out) {
   if (!transposed) {
     for (int64_t r = 0; r < kTileBlock; ++r) PairNeighbours(in.row(r), out + r * kPairs);
     return;
   }
   HWY_ALIGN uint32_t pairs[kPairs * kTileBlock];
-  for (int64_t k = 0; k < kPairs; ++k) PairRows(in.row(2 * k), in.row(2 * k + 1), pairs + k * kTileBlock);
+  for (int64_t k = 0; k < kPairs; ++k) {
+    uint32_t* row = pairs + k * kTileBlock;
+    PairRows(in.row(2 * k), in.row(2 * k + 1), row, row + kPairs);
+  }
   TransposePairs(pairs, kTileBlock, kPairs, kTileBlock, out, kPairs);
 }
 
+/// A left block of memory [k][row] by pairs: [16 pairs][32 rows].
+template <class T>
+void PackLeftBlockByPairs(const BlockRows<T>& in, uint32_t* out) {
+  for (int64_t k = 0; k < kPairs; ++k, out += kTileBlock) {
+    PairRows(in.row(2 * k), in.row(2 * k + 1), out, out + kPairs);
+  }
+}
+
 /// A right block: two halves of [16 pairs][16 columns]. Memory is [k][column], or [column][k].
-inline void PackRightBlock(const BlockRows& in, bool transposed, uint32_t* out) {
-  HWY_ALIGN uint32_t pairs[kTileBlock * kPairs];
+template <class T>
+void PackRightBlock(const BlockRows<T>& in, bool transposed, uint32_t* out) {
   if (!transposed) {
     for (int64_t k = 0; k < kPairs; ++k) {
-      PairRows(in.row(2 * k), in.row(2 * k + 1), pairs);
-      std::copy_n(pairs, kPairs, out + k * kPairs);
-      std::copy_n(pairs + kPairs, kPairs, out + (kPairs + k) * kPairs);
+      PairRows(in.row(2 * k), in.row(2 * k + 1), out + k * kPairs, out + (kPairs + k) * kPairs);
     }
     return;
   }
+  HWY_ALIGN uint32_t pairs[kTileBlock * kPairs];
   for (int64_t j = 0; j < kTileBlock; ++j) PairNeighbours(in.row(j), pairs + j * kPairs);
   TransposePairs(pairs, kPairs, kPairs, kPairs, out, kPairs);
   TransposePairs(pairs + kPairs * kPairs, kPairs, kPairs, kPairs, out + kPairs * kPairs, kPairs);

@@ -47,17 +47,19 @@ struct Plan {
   bool share_right = false;  // B is packed once, before all pieces, instead of by each piece
 };
 
-inline bool residual_is_result(const MatrixProduct& p) { return p.epilogue.residual == p.c; }
+/// Whether C must not hold sums that are not yet complete: a residual in C would be overwritten, bf16 round them.
+inline bool result_in_one_pass(const MatrixProduct& p) {
+  return p.c.is_bf16() || (p.epilogue.residual != nullptr && p.epilogue.residual == p.c.f32());
+}
 
 inline void plan_depth(const MatrixProduct& p, Plan& plan) {
-  if (!plan.share_right && p.transpose_a && !residual_is_result(p)) {
+  if (!plan.share_right && p.transpose_a && !result_in_one_pass(p)) {
     const int64_t affordable = std::max<int64_t>(1, kPartialSize / (p.rows * p.columns));
     plan.chunks = std::clamp<int64_t>(p.depth / (kDepthBlock / 2), 1, std::min(affordable, kMostChunks));
   }
   plan.depth_chunk = std::max<int64_t>(1, ceil_divide(p.depth, plan.chunks));
   plan.chunks = std::max<int64_t>(1, ceil_divide(p.depth, plan.depth_chunk));
-  // A residual that lies in C would be overwritten by the first of several passes.
-  const int64_t most = residual_is_result(p) ? plan.depth_chunk : kDepthBlock;
+  const int64_t most = result_in_one_pass(p) ? plan.depth_chunk : kDepthBlock;
   plan.depth_block = even_block(plan.depth_chunk, most, 8);
 }
 

@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "kernels/cpu/math-inl.h"
+#include "kernels/cpu/storage-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace incontext::kernels::HWY_NAMESPACE {
@@ -34,22 +35,29 @@ HWY_INLINE float SumOf(int64_t size, const Term& term) {
 }
 
 /// sums[j] = sum over i of x[i * x_stride + j].
-inline void SumColumns(int64_t rows, int64_t columns, const float* x, int64_t x_stride, float* sums) {
+template <class T>
+void SumColumnsOf(int64_t rows, int64_t columns, const T* x, int64_t x_stride, float* sums) {
+  const auto load = [](auto d, const T* from) HWY_ATTR { return LoadStored<kStorageOf<T>>(d, from); };
   ForEachVector(columns, [&](auto d, int64_t j) HWY_ATTR {
     auto even = hn::Zero(d);
     auto odd = hn::Zero(d);
     int64_t i = 0;
     for (; i + 2 <= rows; i += 2) {
-      even = hn::Add(even, hn::LoadU(d, x + i * x_stride + j));
-      odd = hn::Add(odd, hn::LoadU(d, x + (i + 1) * x_stride + j));
+      even = hn::Add(even, load(d, x + i * x_stride + j));
+      odd = hn::Add(odd, load(d, x + (i + 1) * x_stride + j));
     }
-    if (i < rows) even = hn::Add(even, hn::LoadU(d, x + i * x_stride + j));
+    if (i < rows) even = hn::Add(even, load(d, x + i * x_stride + j));
     hn::StoreU(hn::Add(even, odd), d, sums + j);
   });
 }
 
+inline void SumColumns(int64_t rows, int64_t columns, const ConstArray& x, int64_t x_stride, float* sums) {
+  if (x.is_bf16()) return SumColumnsOf(rows, columns, x.bf16(), x_stride, sums);
+  SumColumnsOf(rows, columns, x.f32(), x_stride, sums);
+}
+
 /// sums[j] += sum over i of x[i * x_stride + j].
-inline void AddColumnSums(int64_t rows, int64_t columns, const float* x, int64_t x_stride, float* sums) {
+inline void AddColumnSums(int64_t rows, int64_t columns, const ConstArray& x, int64_t x_stride, float* sums) {
   constexpr int64_t kSpan = 128;
   HWY_ALIGN float part[kSpan];
   for (int64_t first = 0; first < columns; first += kSpan) {

@@ -73,7 +73,8 @@ void MultiplyOnTiles(TileStrip multiply_strip, const Bf16Rows& x, const WeightMa
   for (int64_t j = columns[0]; j < columns[0] + columns[1]; j += kTileBlock) {
     const int64_t count = std::min(kTileBlock, columns[0] + columns[1] - j);
     CopyPanel(weight + j * w.stride, w.stride, count, x.depth, panel);
-    multiply_strip(panel, right, steps, strips, sums);
+    Fetches nothing;
+    multiply_strip({panel}, right, steps, strips, sums, nothing);
     FinishPanel(w, sums, stride, rows[0], rows[1], j, count);
   }
 }

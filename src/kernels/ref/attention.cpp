@@ -7,7 +7,7 @@
 namespace incontext::kernels::ref {
 namespace {
 
-double dot(const float* a, const float* b, int64_t size) {
+double dot(const ConstArray& a, const ConstArray& b, int64_t size) {
   double sum = 0;
   for (int64_t d = 0; d < size; ++d) sum += static_cast<double>(a[d]) * static_cast<double>(b[d]);
   return sum;
@@ -16,8 +16,8 @@ double dot(const float* a, const float* b, int64_t size) {
 int64_t kv_head_of(const AttentionShape& s, int64_t head) { return head / (s.heads / s.kv_heads); }
 
 /// softmax_j(scale * q·k_j) for one query; returns the logarithm of the sum of exponentials.
-double probabilities(const AttentionShape& s, const float* q, const float* keys, int64_t k_stride, int64_t count,
-                     std::vector<double>& p) {
+double probabilities(const AttentionShape& s, const ConstArray& q, const ConstArray& keys, int64_t k_stride,
+                     int64_t count, std::vector<double>& p) {
   p.resize(static_cast<std::size_t>(count));
   double highest = -INFINITY;
   for (int64_t j = 0; j < count; ++j) {
@@ -39,8 +39,8 @@ void attention_forward(const AttentionForward& args) {
   for (int64_t b = 0; b < s.batch; ++b) {
     for (int64_t h = 0; h < s.heads; ++h) {
       const int64_t g = kv_head_of(s, h);
-      const float* keys = args.k + b * s.time * args.k_stride + g * s.head_dim;
-      const float* values = args.v + b * s.time * args.v_stride + g * s.head_dim;
+      const ConstArray keys = args.k + b * s.time * args.k_stride + g * s.head_dim;
+      const ConstArray values = args.v + b * s.time * args.v_stride + g * s.head_dim;
       for (int64_t i = 0; i < s.time; ++i) {
         const int64_t row = b * s.time + i;
         const int64_t count = s.causal ? i + 1 : s.time;
@@ -51,7 +51,7 @@ void attention_forward(const AttentionForward& args) {
           for (int64_t j = 0; j < count; ++j) {
             sum += p[static_cast<std::size_t>(j)] * static_cast<double>(values[j * args.v_stride + d]);
           }
-          args.out[row * args.out_stride + h * s.head_dim + d] = static_cast<float>(sum);
+          args.out.set(row * args.out_stride + h * s.head_dim + d, static_cast<float>(sum));
         }
         if (args.log_sum_exp != nullptr) args.log_sum_exp[(b * s.heads + h) * s.time + i] = static_cast<float>(lse);
       }
@@ -66,10 +66,10 @@ struct Gradients {
   std::vector<double> dq, dk, dv;  // [time, head_dim]
 };
 
-void store(const std::vector<double>& values, int64_t time, int64_t head_dim, float* out, int64_t stride) {
+void store(const std::vector<double>& values, int64_t time, int64_t head_dim, const Array& out, int64_t stride) {
   for (int64_t t = 0; t < time; ++t) {
     for (int64_t d = 0; d < head_dim; ++d) {
-      out[t * stride + d] = static_cast<float>(values[static_cast<std::size_t>(t * head_dim + d)]);
+      out.set(t * stride + d, static_cast<float>(values[static_cast<std::size_t>(t * head_dim + d)]));
     }
   }
 }
@@ -78,13 +78,13 @@ void store(const std::vector<double>& values, int64_t time, int64_t head_dim, fl
 void backward_head(const AttentionBackward& args, int64_t b, int64_t h, Gradients& sums) {
   const AttentionShape& s = args.shape;
   const int64_t g = kv_head_of(s, h);
-  const float* keys = args.k + b * s.time * args.k_stride + g * s.head_dim;
-  const float* values = args.v + b * s.time * args.v_stride + g * s.head_dim;
+  const ConstArray keys = args.k + b * s.time * args.k_stride + g * s.head_dim;
+  const ConstArray values = args.v + b * s.time * args.v_stride + g * s.head_dim;
   std::vector<double> p;
   for (int64_t i = 0; i < s.time; ++i) {
     const int64_t row = b * s.time + i;
-    const float* q = args.q + row * args.q_stride + h * s.head_dim;
-    const float* dout = args.dout + row * args.dout_stride + h * s.head_dim;
+    const ConstArray q = args.q + row * args.q_stride + h * s.head_dim;
+    const ConstArray dout = args.dout + row * args.dout_stride + h * s.head_dim;
     const int64_t count = s.causal ? i + 1 : s.time;
     probabilities(s, q, keys, args.k_stride, count, p);
     double delta = 0;  // sum_j p_j dp_j

@@ -70,13 +70,13 @@ void matrix_product(const MatrixProduct& p, Precision precision) {
       if (e.activation_gradient) {
         const auto x = static_cast<double>(e.preactivation[at]);
         value *= act_derivative(e.activation, x);
-        e.preactivation[at] = static_cast<float>(act(e.activation, x));
+        e.preactivation.set(at, static_cast<float>(act(e.activation, x)));
       } else if (e.activation != Activation::none) {
-        if (e.preactivation != nullptr) e.preactivation[at] = static_cast<float>(value);
+        if (e.preactivation != nullptr) e.preactivation.set(at, static_cast<float>(value));
         value = act(e.activation, value);
       }
       if (e.residual != nullptr) value += static_cast<double>(e.residual[at]);
-      p.c[at] = static_cast<float>(value);
+      p.c.set(at, static_cast<float>(value));
     }
   }
 }

@@ -9,7 +9,6 @@ void norm_forward(const NormForward& args) {
   const auto width = static_cast<double>(args.width);
   for (int64_t i = 0; i < args.rows; ++i) {
     const float* x = args.x + i * args.width;
-    float* y = args.y + i * args.width;
     double mean = 0;
     if (args.kind == NormKind::layer) {
       for (int64_t j = 0; j < args.width; ++j) mean += static_cast<double>(x[j]) / width;
@@ -19,7 +18,8 @@ void norm_forward(const NormForward& args) {
     const double rstd = 1 / std::sqrt(variance + static_cast<double>(args.epsilon));
     for (int64_t j = 0; j < args.width; ++j) {
       const double shift = args.beta == nullptr ? 0 : static_cast<double>(args.beta[j]);
-      y[j] = static_cast<float>((static_cast<double>(x[j]) - mean) * rstd * static_cast<double>(args.gamma[j]) + shift);
+      const double y = (static_cast<double>(x[j]) - mean) * rstd * static_cast<double>(args.gamma[j]) + shift;
+      args.y.set(i * args.width + j, static_cast<float>(y));
     }
     if (args.kind == NormKind::layer) args.mean[i] = static_cast<float>(mean);
     args.rstd[i] = static_cast<float>(rstd);

@@ -1,0 +1,243 @@
+#include "kernels/cpu/attention_tiles.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "kernels/emulated_amx.h"
+#include "kernels/inputs.h"
+#include "kernels/stored.h"
+#include "support/close.h"
+
+namespace incontext::kernels {
+namespace {
+
+using testing::exact;
+using testing::Tolerance;
+
+struct Problem {
+  AttentionShape shape;
+  StoredMatrix qkv, dout, out, dqkv;
+  std::vector<float> lse;
+
+  Problem(const AttentionShape& s, std::mt19937& random, Storage results, int64_t padding = 3)
+      : shape(s),
+        qkv(Storage::bf16, s.batch * s.time, (s.heads + 2 * s.kv_heads) * s.head_dim, padding, 1),
+        dout(Storage::bf16, s.batch * s.time, s.heads * s.head_dim, padding, 1),
+        out(results, s.batch * s.time, s.heads * s.head_dim, padding, 1),
+        dqkv(results, s.batch * s.time, (s.heads + 2 * s.kv_heads) * s.head_dim, padding, 1),
+        lse(static_cast<std::size_t>(s.batch * s.heads * s.time)) {
+    qkv.fill(random, 1.5F);
+    dout.fill(random);
+  }
+
+  int64_t k_column() const { return shape.heads * shape.head_dim; }
+  int64_t v_column() const { return (shape.heads + shape.kv_heads) * shape.head_dim; }
+
+  AttentionForward forward() {
+    return {.shape = shape,
+            .q = qkv.array(),
+            .k = qkv.array() + k_column(),
+            .v = qkv.array() + v_column(),
+            .q_stride = qkv.stride(),
+            .k_stride = qkv.stride(),
+            .v_stride = qkv.stride(),
+            .out = out.array(),
+            .out_stride = out.stride(),
+            .log_sum_exp = lse.data()};
+  }
+  AttentionBackward backward() {
+    return {.shape = shape,
+            .q = qkv.array(),
+            .k = qkv.array() + k_column(),
+            .v = qkv.array() + v_column(),
+            .q_stride = qkv.stride(),
+            .k_stride = qkv.stride(),
+            .v_stride = qkv.stride(),
+            .out = out.array(),
+            .dout = dout.array(),
+            .out_stride = out.stride(),
+            .dout_stride = dout.stride(),
+            .log_sum_exp = lse.data(),
+            .dq = dqkv.array(),
+            .dk = dqkv.array() + k_column(),
+            .dv = dqkv.array() + v_column(),
+            .dq_stride = dqkv.stride(),
+            .dk_stride = dqkv.stride(),
+            .dv_stride = dqkv.stride()};
+  }
+};
+
+/// By how much rounding one factor of each product to bf16, by up to 2^-8 of it, can change the results; and a little
+/// for fp32.
+struct Bounds {
+  std::vector<double> out, dqkv;
+};
+
+Bounds bounds_of(const Problem& problem) {
+  const AttentionShape& s = problem.shape;
+  const double part = 0x1p-8 * 1.01;
+  const auto width = static_cast<std::size_t>(s.heads * s.head_dim);
+  const auto packed = static_cast<std::size_t>((s.heads + 2 * s.kv_heads) * s.head_dim);
+  const auto tokens = static_cast<std::size_t>(s.batch * s.time);
+  Bounds bounds{std::vector<double>(tokens * width, 4e-6), std::vector<double>(tokens * packed, 2e-5)};
+  const auto value = [&](int64_t row, int64_t column) { return static_cast<double>(problem.qkv.at(row, column)); };
+  for (int64_t b = 0; b < s.batch; ++b) {
+    for (int64_t h = 0; h < s.heads; ++h) {
+      const int64_t group = h / (s.heads / s.kv_heads);
+      const int64_t q = h * s.head_dim, k = problem.k_column() + group * s.head_dim;
+      const int64_t v = problem.v_column() + group * s.head_dim;
+      for (int64_t i = 0; i < s.time; ++i) {
+        const int64_t row = b * s.time + i;
+        std::vector<double> p, dp;
+        double sum = 0, delta = 0;
+        for (int64_t j = 0; j < (s.causal ? i + 1 : s.time); ++j) {
+          double score = 0, change = 0;
+          for (int64_t d = 0; d < s.head_dim; ++d) {
+            score += value(row, q + d) * value(b * s.time + j, k + d);
+            change += static_cast<double>(problem.dout.at(row, q + d)) * value(b * s.time + j, v + d);
+          }
+          p.push_back(std::exp(static_cast<double>(s.scale) * score));
+          dp.push_back(change);
+          sum += p.back();
+        }
+        for (std::size_t j = 0; j < p.size(); ++j) delta += (p[j] /= sum) * dp[j];
+        for (std::size_t j = 0; j < p.size(); ++j) {
+          const double ds = std::fabs(static_cast<double>(s.scale) * p[j] * (dp[j] - delta));
+          const auto key = static_cast<std::size_t>(b * s.time) + j;
+          for (int64_t d = 0; d < s.head_dim; ++d) {
+            const auto at = [&](std::size_t token, int64_t column) {
+              return token * packed + static_cast<std::size_t>(column + d);
+            };
+            const auto token = static_cast<std::size_t>(row);
+            const auto size = [&](int64_t r, int64_t column) { return std::fabs(value(r, column + d)); };
+            const auto key_row = static_cast<int64_t>(key);
+            bounds.out[token * width + static_cast<std::size_t>(q + d)] += part * p[j] * size(key_row, v);
+            bounds.dqkv[at(token, q)] += part * ds * size(key_row, k);
+            bounds.dqkv[at(key, k)] += part * ds * size(row, q);
+            bounds.dqkv[at(key, v)] += part * p[j] * std::fabs(static_cast<double>(problem.dout.at(row, q + d)));
+          }
+        }
+      }
+    }
+  }
+  return bounds;
+}
+
+/// |actual - expected| in parts of the bound; results in bf16 are rounded on both sides.
+std::vector<double> in_bounds(const StoredMatrix& actual, const StoredMatrix& expected, std::vector<double> bounds) {
+  const std::vector<float> a = actual.values(), e = expected.values();
+  std::vector<double> parts;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (actual.storage() == Storage::bf16) bounds[i] = 1.01 * bounds[i] + 0x1p-7 * std::fabs(static_cast<double>(e[i]));
+    parts.push_back((static_cast<double>(a[i]) - static_cast<double>(e[i])) / bounds[i]);
+  }
+  return parts;
+}
+
+class AttentionTilesTest : public EveryInstructionSet {
+ protected:
+  void expect_matches_reference(const AttentionShape& shape, Storage results, TileStrip strip) {
+    SCOPED_TRACE(fmt::format("batch {} time {} heads {} / {} head_dim {} causal {} bf16 {}", shape.batch, shape.time,
+                             shape.heads, shape.kv_heads, shape.head_dim, shape.causal, results == Storage::bf16));
+    Problem fast(shape, random_, results);
+    Problem slow = fast;
+    const Bounds bounds = bounds_of(fast);
+    attention_forward_on_tiles(fast.forward(), strip, pool_);
+    ref::attention_forward(slow.forward());
+    const std::vector<double> zeros(bounds.out.size()), packed_zeros(bounds.dqkv.size());
+    EXPECT_CLOSE(in_bounds(fast.out, slow.out, bounds.out), zeros, Tolerance{.absolute = 1});
+    EXPECT_CLOSE(fast.lse, slow.lse, (Tolerance{.absolute = 1e-5, .relative = 1e-6}));
+    EXPECT_TRUE(fast.out.padding_is_untouched());
+    if (results == Storage::bf16) return;  // delta, a sum with out, would be that of a rounded out
+    fast.out = slow.out;
+    attention_backward_on_tiles(fast.backward(), strip, pool_);
+    ref::attention_backward(slow.backward());
+    EXPECT_CLOSE(in_bounds(fast.dqkv, slow.dqkv, bounds.dqkv), packed_zeros, Tolerance{.absolute = 1});
+    EXPECT_TRUE(fast.dqkv.padding_is_untouched());
+  }
+
+  base::ThreadPool pool_{2};
+};
+INCONTEXT_EVERY_INSTRUCTION_SET(AttentionTilesTest);
+
+AttentionShape make_shape(int64_t batch, int64_t time, int64_t heads, int64_t kv_heads, int64_t head_dim, bool causal) {
+  return {batch, time, heads, kv_heads, head_dim, causal, 1 / std::sqrt(static_cast<float>(head_dim))};
+}
+
+TEST_P(AttentionTilesTest, MatchesTheReference) {
+  const AmxUnit amx;
+  std::vector<TileStrip> strips{&multiply_tile_strip<PlainTiles>, amx.strip()};
+  if (avx512_bf16_strip() != nullptr) strips.push_back(avx512_bf16_strip());
+  for (const TileStrip strip : strips) {
+    for (const bool causal : {false, true}) {
+      for (const Storage results : {Storage::f32, Storage::bf16}) {
+        for (const int64_t time : {1, 2, 31, 32, 33, 64, 65, 82}) {
+          expect_matches_reference(make_shape(1, time, 2, 2, 32, causal), results, strip);
+        }
+        for (const int64_t head_dim : {1, 5, 31, 33, 64, 80}) {
+          expect_matches_reference(make_shape(2, 37, 1, 1, head_dim, causal), results, strip);
+        }
+        expect_matches_reference(make_shape(2, 40, 6, 2, 16, causal), results, strip);
+      }
+    }
+  }
+}
+
+TEST_P(AttentionTilesTest, CutsLongSequences) {
+  // Beyond 512 queries the forward pass is cut; from 257 on the backward pass takes queries in blocks.
+  if (avx512_bf16_strip() == nullptr) GTEST_SKIP() << "slow without AVX-512 BF16";
+  for (const bool causal : {false, true}) {
+    expect_matches_reference(make_shape(1, 600, 1, 1, 8, causal), Storage::f32, avx512_bf16_strip());
+  }
+}
+
+TEST_P(AttentionTilesTest, OneTokenIsExact) {
+  Problem problem(make_shape(3, 1, 2, 2, 32, true), random_, Storage::bf16);
+  attention_forward_on_tiles(problem.forward(), &multiply_tile_strip<PlainTiles>, pool_);
+  attention_backward_on_tiles(problem.backward(), &multiply_tile_strip<PlainTiles>, pool_);
+  for (int64_t row = 0; row < 3; ++row) {
+    for (int64_t d = 0; d < 64; ++d) {
+      EXPECT_EQ(problem.out.at(row, d), problem.qkv.at(row, 128 + d));
+      EXPECT_EQ(problem.dqkv.at(row, 128 + d), problem.dout.at(row, d));
+      EXPECT_NEAR(problem.dqkv.at(row, d), 0, 1e-5);
+    }
+  }
+}
+
+TEST_P(AttentionTilesTest, IsChosenForBf16WhereThereIsAUnit) {
+  Problem chosen(make_shape(1, 50, 2, 2, 32, true), random_, Storage::bf16);
+  if (usable_tile_strip() == nullptr) GTEST_SKIP() << "no unit for bf16 with this instruction set";
+  Problem direct = chosen;
+  attention_forward(chosen.forward(), pool_);
+  attention_backward(chosen.backward(), pool_);
+  attention_forward_on_tiles(direct.forward(), usable_tile_strip(), pool_);
+  attention_backward_on_tiles(direct.backward(), usable_tile_strip(), pool_);
+  EXPECT_CLOSE(chosen.out.values(), direct.out.values(), exact());
+  EXPECT_CLOSE(chosen.dqkv.values(), direct.dqkv.values(), exact());
+}
+
+TEST_P(AttentionTilesTest, ShowsNaN) {
+  Problem problem(make_shape(1, 40, 1, 1, 32, true), random_, Storage::bf16);
+  problem.qkv.set(35, 32, kNaN);  // a key: seen from token 35 on
+  attention_forward_on_tiles(problem.forward(), &multiply_tile_strip<PlainTiles>, pool_);
+  for (int64_t i = 0; i < 40; ++i) EXPECT_EQ(std::isnan(problem.out.at(i, 3)), i >= 35) << i;
+}
+
+TEST_P(AttentionTilesTest, BitsDoNotDependOnThreads) {
+  const Problem first(make_shape(3, 82, 4, 2, 32, true), random_, Storage::bf16);
+  std::vector<std::vector<float>> results;
+  for (const int threads : {1, 2, 3, 5}) {
+    base::ThreadPool pool(threads);
+    Problem problem = first;
+    attention_forward_on_tiles(problem.forward(), &multiply_tile_strip<PlainTiles>, pool);
+    attention_backward_on_tiles(problem.backward(), &multiply_tile_strip<PlainTiles>, pool);
+    results.push_back(problem.out.values());
+    for (const float value : problem.dqkv.values()) results.back().push_back(value);
+  }
+  for (std::size_t i = 1; i < results.size(); ++i) EXPECT_CLOSE(results[i], results[0], exact());
+}
+
+}  // namespace
+}  // namespace incontext::kernels
