@@ -5,10 +5,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdlib>
-#include <ctime>
 #include <functional>
 #include <random>
 #include <string>
@@ -24,21 +22,14 @@
 #include "kernels/softmax.h"
 #include "kernels/top_k.h"
 #include "kernels/weight_product.h"
+#include "seconds.h"
 
 namespace incontext::kernels {
 namespace {
 
-constexpr int kRepeats = 9;
+using bench::seconds;
 
-/// Seconds of this thread alone with one thread, so that other work on the machine counts less; else of the clock.
-double seconds(bool alone) {
-  if (alone) {
-    timespec t{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-  }
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+constexpr int kRepeats = 9;
 
 double median_of(std::vector<double> values) {
   std::sort(values.begin(), values.end());

@@ -1,17 +1,15 @@
 // The share of this machine's peak that the kernels reach at the shapes of a training step: 64 sequences of 82 tokens,
 // widths 64, 128 and 256. Each kernel is first compared with its definition.
-//   kernels_bench [threads] [f32|bf16] [part of a product's name]
-// bf16: products alone, with bf16 factors, as a share of the fp32 peak; activations and their gradients lie in bf16.
-// With a name: the products so named alone.
+//   kernels_bench [threads] [f32|bf16] [part of a name]
+// bf16: products and attention alone, with bf16 factors, as a share of the fp32 peak; activations and their gradients
+// lie in bf16. With a name: the products and attention so named alone.
 
 #include <fmt/format.h>
 #include <immintrin.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdlib>
-#include <ctime>
 #include <functional>
 #include <random>
 #include <string>
@@ -24,24 +22,17 @@
 #include "kernels/matrix_product.h"
 #include "kernels/norm.h"
 #include "kernels/optimizer.h"
+#include "seconds.h"
 
 namespace incontext::kernels {
 namespace {
+
+using bench::seconds;
 
 constexpr int64_t kSequences = 64;
 constexpr int64_t kTime = 82;
 constexpr int64_t kTokens = kSequences * kTime;
 constexpr int kRepeats = 15;
-
-/// Seconds of this thread alone with one thread, so that other work on the machine counts less; else of the clock.
-double seconds(bool alone) {
-  if (alone) {
-    timespec t{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-  }
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 struct Timing {
   double best = 0, median = 0;
@@ -203,48 +194,57 @@ void bench_products(int64_t width, Precision precision, const std::string& wante
 }
 
 /// Operations that the triangle needs: products of queries and keys up to the diagonal.
-void bench_attention(int64_t width, double peak, base::ThreadPool& pool) {
+void bench_attention(int64_t width, Precision precision, const std::string& wanted, double peak,
+                     base::ThreadPool& pool) {
+  const std::string name = fmt::format("{} attention", width);
+  if (name.find(wanted) == std::string::npos) return;
   const int64_t heads = width / 32;
   const AttentionShape shape{kSequences, kTime, heads, heads, 32, true, 1 / std::sqrt(32.0F)};
-  const std::vector<float> qkv = random_values(kTokens * 3 * width, 1);
-  const std::vector<float> dout = random_values(kTokens * width, 2);
-  std::vector<float> out(static_cast<std::size_t>(kTokens * width)), lse(static_cast<std::size_t>(kTokens * heads));
-  std::vector<float> dqkv(qkv.size());
-  AttentionForward forward{shape,     qkv.data(), qkv.data() + width, qkv.data() + 2 * width,
-                           3 * width, 3 * width,  3 * width,          out.data(),
-                           width,     lse.data()};
+  const bool bf16 = precision == Precision::bf16;
+  Numbers qkv(kTokens * 3 * width, 1, bf16), dout(kTokens * width, 2, bf16), out(kTokens * width, 3, bf16);
+  Numbers dqkv(kTokens * 3 * width, 4, bf16);
+  std::vector<float> lse(static_cast<std::size_t>(kTokens * heads));
+  const AttentionForward forward{.shape = shape,
+                                 .q = qkv.array(),
+                                 .k = qkv.array() + width,
+                                 .v = qkv.array() + 2 * width,
+                                 .q_stride = 3 * width,
+                                 .k_stride = 3 * width,
+                                 .v_stride = 3 * width,
+                                 .out = out.array(),
+                                 .out_stride = width,
+                                 .log_sum_exp = lse.data()};
   attention_forward(forward, pool);
-  std::vector<float> expected(out.size());
+  Numbers expected = out;
   AttentionForward few = forward;
   few.shape.batch = 1;
-  few.out = expected.data();
+  few.out = expected.array();
   few.log_sum_exp = nullptr;
   ref::attention_forward(few);
-  expected.resize(static_cast<std::size_t>(kTime * width));
-  check_close("attention forward", {out.begin(), out.begin() + kTime * width}, expected);
+  check_close(name, out.first(kTime * width), expected.first(kTime * width), bf16 ? 2e-2F : 1e-4F);
   const double product = 2.0 * static_cast<double>(kSequences * heads * 32) * kTime * (kTime + 1) / 2;
-  report(fmt::format("{} attention forward", width),
-         time_of(pool.size() == 1, [&] { attention_forward(forward, pool); }), 2 * product, "GFLOP/s", peak);
-  const AttentionBackward backward{shape,
-                                   qkv.data(),
-                                   qkv.data() + width,
-                                   qkv.data() + 2 * width,
-                                   3 * width,
-                                   3 * width,
-                                   3 * width,
-                                   out.data(),
-                                   dout.data(),
-                                   width,
-                                   width,
-                                   lse.data(),
-                                   dqkv.data(),
-                                   dqkv.data() + width,
-                                   dqkv.data() + 2 * width,
-                                   3 * width,
-                                   3 * width,
-                                   3 * width};
-  report(fmt::format("{} attention backward", width),
-         time_of(pool.size() == 1, [&] { attention_backward(backward, pool); }), 5 * product, "GFLOP/s", peak);
+  report(name + " forward", time_of(pool.size() == 1, [&] { attention_forward(forward, pool); }), 2 * product,
+         "GFLOP/s", peak);
+  const AttentionBackward backward{.shape = shape,
+                                   .q = forward.q,
+                                   .k = forward.k,
+                                   .v = forward.v,
+                                   .q_stride = 3 * width,
+                                   .k_stride = 3 * width,
+                                   .v_stride = 3 * width,
+                                   .out = out.array(),
+                                   .dout = dout.array(),
+                                   .out_stride = width,
+                                   .dout_stride = width,
+                                   .log_sum_exp = lse.data(),
+                                   .dq = dqkv.array(),
+                                   .dk = dqkv.array() + width,
+                                   .dv = dqkv.array() + 2 * width,
+                                   .dq_stride = 3 * width,
+                                   .dk_stride = 3 * width,
+                                   .dv_stride = 3 * width};
+  report(name + " backward", time_of(pool.size() == 1, [&] { attention_backward(backward, pool); }), 5 * product,
+         "GFLOP/s", peak);
 }
 
 void bench_norm(int64_t width, base::ThreadPool& pool) {
@@ -288,8 +288,8 @@ void bench_all(int threads, Precision precision, const std::string& wanted) {
   fmt::print("{:<44} {:>12} {:>16} {:>8} {:>8}\n", "", "median", "best", "best", "median");
   for (const int64_t width : {64, 128, 256}) {
     bench_products(width, precision, wanted, peak, pool);
+    bench_attention(width, precision, wanted, peak, pool);
     if (!others) continue;
-    bench_attention(width, peak, pool);
     bench_norm(width, pool);
   }
   if (others) bench_adam(pool);

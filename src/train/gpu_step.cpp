@@ -7,10 +7,6 @@ namespace {
 
 using torch::Tensor;
 
-bool same_stage(const Stage& a, const Stage& b) {
-  return a.dims == b.dims && a.points == b.points && a.loops == b.loops;
-}
-
 bool same_shapes(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
                     [](const Tensor& left, const Tensor& right) { return left.sizes() == right.sizes(); });
@@ -22,7 +18,7 @@ GpuStep::GpuStep(const Objective& objective, models::Decoder& model, const Optim
     : objective_(objective), model_(model), optimizer_(optimizer), device_(device) {}
 
 GpuStep::Result GpuStep::run(const Request& request) {
-  const bool drawn = !drawn_.empty() && drawn_first_ == request.first && same_stage(drawn_stage_, request.stage) &&
+  const bool drawn = !drawn_.empty() && drawn_first_ == request.first && drawn_stage_ == request.stage &&
                      drawn_[0].size(0) == request.count;
   load(drawn ? drawn_ : objective_.sample(request.first, request.count, request.stage));
   if (request.stage.loops != loops_) {

@@ -31,6 +31,7 @@ struct OptimizerOptions {
 /// Where a curriculum stands at one step.
 struct Stage {
   int64_t dims = 0, points = 0, loops = 0;
+  bool operator==(const Stage&) const = default;
 };
 
 struct CurriculumOptions {

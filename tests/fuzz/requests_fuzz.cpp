@@ -1,6 +1,7 @@
 // Input: the body of a request. Every route of the server reads it; what it reads is answered by a script.
 #include "fuzz/input.h"
 #include "serve/answer.h"
+#include "serve/byte_backend.h"
 #include "serve/completion_request.h"
 #include "serve/completion_stream.h"
 #include "serve/fields.h"
@@ -13,45 +14,18 @@ using base::Json;
 
 namespace {
 
-// Tokens are bytes, and 256 begins a text.
-class ScriptedBackend : public serve::Backend {
+class ScriptedBackend : public testing::ByteBackend {
  public:
-  ScriptedBackend() {
-    card_.names = {"scripted"};
-    card_.context = 400;
-    card_.vocabulary = 257;
-    card_.chat = true;
-    card_.fingerprint = "fp";
-  }
+  ScriptedBackend() : ByteBackend({"scripted"}, 400) {}
 
-  const serve::BackendCard& card() const override { return card_; }
-  std::vector<int64_t> encode(const std::string& text, bool add_special_tokens) const override {
-    std::vector<int64_t> tokens;
-    if (add_special_tokens) tokens.push_back(256);
-    for (const char c : text) tokens.push_back(static_cast<unsigned char>(c));
-    return tokens;
-  }
-  std::string decode(const std::vector<int64_t>& tokens) const override {
-    std::string text;
-    for (const int64_t token : tokens) text += token_bytes(token);
-    return text;
-  }
-  std::string token_bytes(int64_t token) const override {
-    INCONTEXT_ASSERT(token >= 0 && token < card_.vocabulary);
-    return token == 256 ? "<s>" : std::string(1, static_cast<char>(token));
-  }
   std::vector<int64_t> encode_chat(const Json& messages, const Json& tools, const Json& variables) const override {
     return encode(template_.render(messages, tools, true, variables, 0), false);
-  }
-  void check_cache(const std::string& policy) const override {
-    base::check(policy.starts_with("full"), "'{}' is no cache policy", policy);
   }
   int64_t submit(serve::ContinuationRequest, serve::ContinuationEvents) override { return 0; }
   void cancel(int64_t) override {}
   serve::BackendStatus status() const override { return {}; }
 
  private:
-  serve::BackendCard card_;
   text::ChatTemplate template_{
       "{% for m in messages %}{{ m.role }}:{{ m.content }}{{ m.tool_calls|tojson if m.tool_calls }}\n{% endfor %}"
       "{{ tools|tojson if tools }}{{ thinking }}"};

@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/attention_case.h"
 #include "kernels/inputs.h"
-#include "kernels/stored.h"
 #include "support/close.h"
 
 namespace incontext::kernels {
@@ -12,62 +12,7 @@ namespace {
 using testing::exact;
 using testing::Tolerance;
 
-/// One packed [batch * time, (heads + 2 kv_heads) * head_dim] projection, its gradient, and what attention makes.
-struct Problem {
-  AttentionShape shape;
-  Matrix qkv, out, dout, dqkv;
-  std::vector<float> lse;
-
-  Problem(const AttentionShape& s, std::mt19937& random, int64_t padding = 3, int64_t offset = 1)
-      : shape(s),
-        qkv(s.batch * s.time, (s.heads + 2 * s.kv_heads) * s.head_dim, padding, offset),
-        out(s.batch * s.time, s.heads * s.head_dim, padding, offset),
-        dout(s.batch * s.time, s.heads * s.head_dim, padding, offset),
-        dqkv(s.batch * s.time, (s.heads + 2 * s.kv_heads) * s.head_dim, padding, offset),
-        lse(static_cast<std::size_t>(s.batch * s.heads * s.time)) {
-    qkv.fill(random);
-    dout.fill(random);
-    for (int64_t i = 0; i < qkv.rows(); ++i) {  // keys three times as long: softmax far from uniform
-      for (int64_t j = 0; j < s.kv_heads * s.head_dim; ++j) qkv.at(i, s.heads * s.head_dim + j) *= 3;
-    }
-  }
-
-  int64_t k_column() const { return shape.heads * shape.head_dim; }
-  int64_t v_column() const { return (shape.heads + shape.kv_heads) * shape.head_dim; }
-
-  AttentionForward forward(bool keep = true) {
-    return {.shape = shape,
-            .q = qkv.data(),
-            .k = qkv.data() + k_column(),
-            .v = qkv.data() + v_column(),
-            .q_stride = qkv.stride(),
-            .k_stride = qkv.stride(),
-            .v_stride = qkv.stride(),
-            .out = out.data(),
-            .out_stride = out.stride(),
-            .log_sum_exp = keep ? lse.data() : nullptr};
-  }
-  AttentionBackward backward() {
-    return {.shape = shape,
-            .q = qkv.data(),
-            .k = qkv.data() + k_column(),
-            .v = qkv.data() + v_column(),
-            .q_stride = qkv.stride(),
-            .k_stride = qkv.stride(),
-            .v_stride = qkv.stride(),
-            .out = out.data(),
-            .dout = dout.data(),
-            .out_stride = out.stride(),
-            .dout_stride = dout.stride(),
-            .log_sum_exp = lse.data(),
-            .dq = dqkv.data(),
-            .dk = dqkv.data() + k_column(),
-            .dv = dqkv.data() + v_column(),
-            .dq_stride = dqkv.stride(),
-            .dk_stride = dqkv.stride(),
-            .dv_stride = dqkv.stride()};
-  }
-};
+using Problem = AttentionProblem;
 
 void expect_matches_reference(const AttentionShape& shape, std::mt19937& random, base::ThreadPool& pool) {
   SCOPED_TRACE(fmt::format("batch {} time {} heads {} / {} head_dim {} causal {}", shape.batch, shape.time, shape.heads,
@@ -89,10 +34,6 @@ void expect_matches_reference(const AttentionShape& shape, std::mt19937& random,
                        .relative = 4e-6};
   EXPECT_CLOSE(fast.dqkv.values(), slow.dqkv.values(), wide);
   EXPECT_TRUE(fast.dqkv.padding_is_untouched());
-}
-
-AttentionShape make_shape(int64_t batch, int64_t time, int64_t heads, int64_t kv_heads, int64_t head_dim, bool causal) {
-  return {batch, time, heads, kv_heads, head_dim, causal, 1 / std::sqrt(static_cast<float>(head_dim))};
 }
 
 class AttentionTest : public EveryInstructionSet {
@@ -134,21 +75,18 @@ TEST_P(AttentionTest, CutsLongSequences) {
   }
 }
 
-/// A matrix of the same layout whose values are those of `from` rounded to bf16.
-StoredMatrix in_bf16(Matrix& from) {
-  StoredMatrix to(Storage::bf16, from.rows(), from.columns(), from.stride() - from.columns(), 1);
+/// A matrix of the same layout and values, in another storage.
+StoredMatrix in_storage(const StoredMatrix& from, Storage storage) {
+  StoredMatrix to(storage, from.rows(), from.columns(), from.stride() - from.columns(), 1);
   for (int64_t i = 0; i < from.rows(); ++i) {
     for (int64_t j = 0; j < from.columns(); ++j) to.set(i, j, from.at(i, j));
   }
   return to;
 }
 
-void round_to_bf16(Matrix& matrix) {
-  const StoredMatrix rounded = in_bf16(matrix);
-  for (int64_t i = 0; i < matrix.rows(); ++i) {
-    for (int64_t j = 0; j < matrix.columns(); ++j) matrix.at(i, j) = rounded.at(i, j);
-  }
-}
+StoredMatrix in_bf16(const StoredMatrix& from) { return in_storage(from, Storage::bf16); }
+
+void round_to_bf16(StoredMatrix& matrix) { matrix = in_storage(in_bf16(matrix), matrix.storage()); }
 
 TEST_P(AttentionTest, Bf16TensorsAreThoseOfTheirValues) {
   // Keys stay in fp32: with all factors in bf16 a unit for it would multiply them.
@@ -206,7 +144,7 @@ TEST_P(AttentionTest, SurvivesLargeScores) {
   const AttentionShape shape = make_shape(1, 30, 1, 1, 8, true);
   Problem fast(shape, random_);
   for (int64_t i = 0; i < 30; ++i) {
-    for (int64_t j = 0; j < 16; ++j) fast.qkv.at(i, j) *= 100;  // scores of thousands
+    for (int64_t j = 0; j < 16; ++j) fast.qkv.set(i, j, 100 * fast.qkv.at(i, j));  // scores of thousands
   }
   Problem slow = fast;
   attention_forward(fast.forward(), pool_);
@@ -216,7 +154,7 @@ TEST_P(AttentionTest, SurvivesLargeScores) {
 
 TEST_P(AttentionTest, ShowsNaN) {
   Problem problem(make_shape(1, 20, 1, 1, 8, true), random_);
-  problem.qkv.at(7, 8) = kNaN;  // a key: seen from token 7 on
+  problem.qkv.set(7, 8, kNaN);  // a key: seen from token 7 on
   attention_forward(problem.forward(), pool_);
   for (int64_t i = 0; i < 20; ++i) EXPECT_EQ(std::isnan(problem.out.at(i, 3)), i >= 7) << i;
 }
@@ -261,11 +199,11 @@ TEST(AttentionReference, BackwardIsTheJacobianOfForward) {
       for (int64_t j = 0; j < problem.qkv.columns(); ++j) {
         const float kept = problem.qkv.at(i, j);
         const float step = 0x1p-8F;
-        problem.qkv.at(i, j) = kept + step;
+        problem.qkv.set(i, j, kept + step);
         const double above = loss();
-        problem.qkv.at(i, j) = kept - step;
+        problem.qkv.set(i, j, kept - step);
         const double below = loss();
-        problem.qkv.at(i, j) = kept;
+        problem.qkv.set(i, j, kept);
         numeric.push_back((above - below) / (2 * static_cast<double>(step)));
         analytic.push_back(static_cast<double>(problem.dqkv.at(i, j)));
       }

@@ -5,9 +5,9 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/attention_case.h"
 #include "kernels/emulated_amx.h"
 #include "kernels/inputs.h"
-#include "kernels/stored.h"
 #include "support/close.h"
 
 namespace incontext::kernels {
@@ -16,57 +16,10 @@ namespace {
 using testing::exact;
 using testing::Tolerance;
 
-struct Problem {
-  AttentionShape shape;
-  StoredMatrix qkv, dout, out, dqkv;
-  std::vector<float> lse;
-
-  Problem(const AttentionShape& s, std::mt19937& random, Storage results, int64_t padding = 3)
-      : shape(s),
-        qkv(Storage::bf16, s.batch * s.time, (s.heads + 2 * s.kv_heads) * s.head_dim, padding, 1),
-        dout(Storage::bf16, s.batch * s.time, s.heads * s.head_dim, padding, 1),
-        out(results, s.batch * s.time, s.heads * s.head_dim, padding, 1),
-        dqkv(results, s.batch * s.time, (s.heads + 2 * s.kv_heads) * s.head_dim, padding, 1),
-        lse(static_cast<std::size_t>(s.batch * s.heads * s.time)) {
-    qkv.fill(random, 1.5F);
-    dout.fill(random);
-  }
-
-  int64_t k_column() const { return shape.heads * shape.head_dim; }
-  int64_t v_column() const { return (shape.heads + shape.kv_heads) * shape.head_dim; }
-
-  AttentionForward forward() {
-    return {.shape = shape,
-            .q = qkv.array(),
-            .k = qkv.array() + k_column(),
-            .v = qkv.array() + v_column(),
-            .q_stride = qkv.stride(),
-            .k_stride = qkv.stride(),
-            .v_stride = qkv.stride(),
-            .out = out.array(),
-            .out_stride = out.stride(),
-            .log_sum_exp = lse.data()};
-  }
-  AttentionBackward backward() {
-    return {.shape = shape,
-            .q = qkv.array(),
-            .k = qkv.array() + k_column(),
-            .v = qkv.array() + v_column(),
-            .q_stride = qkv.stride(),
-            .k_stride = qkv.stride(),
-            .v_stride = qkv.stride(),
-            .out = out.array(),
-            .dout = dout.array(),
-            .out_stride = out.stride(),
-            .dout_stride = dout.stride(),
-            .log_sum_exp = lse.data(),
-            .dq = dqkv.array(),
-            .dk = dqkv.array() + k_column(),
-            .dv = dqkv.array() + v_column(),
-            .dq_stride = dqkv.stride(),
-            .dk_stride = dqkv.stride(),
-            .dv_stride = dqkv.stride()};
-  }
+/// Queries, keys, values and dout lie in bf16.
+struct Problem : AttentionProblem {
+  Problem(const AttentionShape& s, std::mt19937& random, Storage results)
+      : AttentionProblem(s, random, Storage::bf16, results) {}
 };
 
 /// By how much rounding one factor of each product to bf16, by up to 2^-8 of it, can change the results; and a little
@@ -161,10 +114,6 @@ class AttentionTilesTest : public EveryInstructionSet {
   base::ThreadPool pool_{2};
 };
 INCONTEXT_EVERY_INSTRUCTION_SET(AttentionTilesTest);
-
-AttentionShape make_shape(int64_t batch, int64_t time, int64_t heads, int64_t kv_heads, int64_t head_dim, bool causal) {
-  return {batch, time, heads, kv_heads, head_dim, causal, 1 / std::sqrt(static_cast<float>(head_dim))};
-}
 
 TEST_P(AttentionTilesTest, MatchesTheReference) {
   const AmxUnit amx;

@@ -7,21 +7,15 @@
 #include <thread>
 
 #include "base/error.h"
-#include "serve/backend.h"
+#include "serve/byte_backend.h"
 
 namespace incontext::testing {
 
-/// A backend without a model: tokens are bytes, 256 begins a text, and every continuation is `reply` over and over,
-/// one byte a step. It can be held, to look at a server while it is busy.
-class FakeBackend : public serve::Backend {
+/// A backend without a model, whose every continuation is `reply` over and over, one byte a step. It can be held, to
+/// look at a server while it is busy.
+class FakeBackend : public ByteBackend {
  public:
-  explicit FakeBackend(int64_t context = 200) {
-    card_.names = {"fake", "fake-alias"};
-    card_.context = context;
-    card_.vocabulary = 257;
-    card_.max_batch = 2;
-    card_.chat = true;
-    card_.fingerprint = "fp_fake";
+  explicit FakeBackend(int64_t context = 200) : ByteBackend({"fake", "fake-alias"}, context) {
     thread_ = std::thread([this] { run(); });
   }
 
@@ -55,35 +49,12 @@ class FakeBackend : public serve::Backend {
     return last_messages_;
   }
 
-  const serve::BackendCard& card() const override { return card_; }
-
-  std::vector<int64_t> encode(const std::string& text, bool add_special_tokens) const override {
-    std::vector<int64_t> tokens;
-    if (add_special_tokens) tokens.push_back(256);
-    for (const char c : text) tokens.push_back(static_cast<unsigned char>(c));
-    return tokens;
-  }
-
-  std::string decode(const std::vector<int64_t>& tokens) const override {
-    std::string text;
-    for (const int64_t token : tokens) text += token_bytes(token);
-    return text;
-  }
-
-  std::string token_bytes(int64_t token) const override {
-    return token == 256 ? "<s>" : std::string(1, static_cast<char>(token));
-  }
-
   std::vector<int64_t> encode_chat(const base::Json& messages, const base::Json& tools,
                                    const base::Json& variables) const override {
     const std::lock_guard lock(mutex_);
     last_messages_ = {{"messages", messages}, {"tools", tools}, {"variables", variables}};
     if (messages.back()["content"] == "refuse") throw base::Error("chat template line 3: roles must alternate");
     return encode(messages.back()["content"].get<std::string>(), true);
-  }
-
-  void check_cache(const std::string& policy) const override {
-    base::check(policy.starts_with("full"), "'{}' is no cache policy", policy);
   }
 
   int64_t submit(serve::ContinuationRequest request, serve::ContinuationEvents events) override {
@@ -171,7 +142,6 @@ class FakeBackend : public serve::Backend {
     }
   }
 
-  serve::BackendCard card_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::list<Job> jobs_;
