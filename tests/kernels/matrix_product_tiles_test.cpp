@@ -48,6 +48,24 @@ TEST_P(TilesTest, MultiplyLikeTheReference) {
   }
 }
 
+TEST_P(TilesTest, FetchAllLinesWhileTheyMultiply) {
+  const AmxUnit amx;
+  std::vector<TileStrip> strips{&multiply_tile_strip<PlainTiles>, amx.strip()};
+  if (avx512_bf16_strip() != nullptr) strips.push_back(avx512_bf16_strip());
+  const std::vector<uint16_t> left(3 * kTileBlockSize), right(2 * 3 * kTileBlockSize);
+  std::vector<float> sums(2 * kTileBlockSize);
+  for (const TileStrip strip : strips) {
+    for (const int64_t rows : {1, 7, 32, 500}) {
+      Fetches fetches;
+      fetches.add(left.data(), 64, 130, rows);  // 3 lines each
+      fetches.add(right.data(), 64, 0, rows);
+      EXPECT_EQ(fetches.lines(), 3 * rows);
+      strip({left.data()}, right.data(), 3, 2, sums.data(), fetches);
+      EXPECT_EQ(fetches.lines(), 0);
+    }
+  }
+}
+
 TEST_P(TilesTest, ComputeTheSameBitsInPlainCode) {
   const int64_t before = EmulatedAmx::instructions();
   const AmxUnit amx;

@@ -20,8 +20,7 @@ constexpr int64_t kTileBlock = 32;
 constexpr int64_t kTileBlockSize = kTileBlock * kTileBlock;
 
 /// 32 rows of A, of bf16, with elements between rows, between blocks of 32 k and between pairs of k: packed as left
-/// blocks, or where they lie in a matrix, or, for a unit that takes_pairs, packed as [steps][16 pairs of k][32
-/// rows][2].
+/// blocks, or where they lie in a matrix, or, for a unit that takes_pairs, as left_by_pairs.
 struct LeftStrip {
   const uint16_t* data;
   int64_t row = kTileBlock;
@@ -30,12 +29,14 @@ struct LeftStrip {
   int64_t rows = kTileBlock;  // that are wanted; all are read, and any may be computed
 };
 
+/// A strip packed as [steps][16 pairs of k][32 rows][2 of a pair].
 inline LeftStrip left_by_pairs(const uint16_t* data) {
   return {.data = data, .row = 2, .step = kTileBlockSize, .pair = 2 * kTileBlock};
 }
 
 /// One strip against `blocks` blocks of 32 columns, each `steps` blocks deep; right is [blocks][steps] blocks, sums
-/// [32, 32 * blocks] is overwritten, in its wanted rows at least. All lines of `fetches` are fetched meanwhile.
+/// [32, 32 * blocks] is overwritten, in its wanted rows at least. Meanwhile all lines of `fetches` are fetched, unless
+/// steps is 0.
 using TileStrip = void (*)(const LeftStrip& left, const uint16_t* right, int64_t steps, int64_t blocks, float* sums,
                            Fetches& fetches);
 
