@@ -57,10 +57,9 @@ torch::Tensor weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, k
   return dweight;
 }
 
-torch::Tensor bias_gradient(const torch::Tensor& gradient) {
-  const torch::Tensor dy = gradient.to(torch::kFloat32);
-  torch::Tensor db = torch::empty({dy.size(1)}, dy.options());
-  kernels::column_sums(dy.size(0), dy.size(1), dy.data_ptr<float>(), dy.size(1), db.data_ptr<float>(), false,
+torch::Tensor bias_gradient(const torch::Tensor& dy) {
+  torch::Tensor db = torch::empty({dy.size(1)}, dy.options().dtype(torch::kFloat32));
+  kernels::column_sums(dy.size(0), dy.size(1), array_of(dy), dy.size(1), db.data_ptr<float>(), false,
                        tensor::kernel_pool());
   return db;
 }

@@ -48,6 +48,30 @@ TEST_P(TilesTest, MultiplyLikeTheReference) {
   }
 }
 
+TEST_P(TilesTest, WideGradientsOfWeights) {
+  // Computed as their transpose.
+  const AmxUnit amx;
+  std::vector<TileStrip> strips{&multiply_tile_strip<PlainTiles>, amx.strip()};
+  if (avx512_bf16_strip() != nullptr) strips.push_back(avx512_bf16_strip());
+  struct Shape {
+    int64_t m, n, k;
+  };
+  for (const TileStrip strip : strips) {
+    for (const Shape& s : {Shape{1, 2, 4}, Shape{17, 50, 300}, Shape{33, 131, 700}}) {
+      for (const Storage storage : {Storage::f32, Storage::bf16}) {
+        Case c{s.m, s.n, s.k};
+        c.transpose_a = true;
+        c.precision = Precision::bf16;
+        c.a = storage;
+        c.b = Storage::bf16;
+        expect_matches_reference(c, random_, pool_, strip);
+        c.integers = true;
+        expect_matches_reference(c, random_, pool_, strip);
+      }
+    }
+  }
+}
+
 TEST_P(TilesTest, FetchAllLinesWhileTheyMultiply) {
   const AmxUnit amx;
   std::vector<TileStrip> strips{&multiply_tile_strip<PlainTiles>, amx.strip()};

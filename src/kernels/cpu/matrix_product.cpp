@@ -258,7 +258,7 @@ void matrix_product(const MatrixProduct& product, Precision precision, base::Thr
   HWY_DYNAMIC_DISPATCH(MatrixProductTarget)(wide, precision, pool);
 }
 
-void column_sums(int64_t rows, int64_t columns, const float* x, int64_t x_stride, float* out, bool accumulate,
+void column_sums(int64_t rows, int64_t columns, const ConstArray& x, int64_t x_stride, float* out, bool accumulate,
                  base::ThreadPool& pool) {
   constexpr int64_t kRows = 256;  // summed apart, then added in order
   if (columns <= 0) return;

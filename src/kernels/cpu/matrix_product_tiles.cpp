@@ -161,6 +161,24 @@ void MultiplyStrip(const Blocks& blocks, TileStrip multiply, int64_t columns, co
   }
 }
 
+/// out [columns, rows] = in [rows, columns], transposed.
+void TransposeMatrix(const float* in, int64_t rows, int64_t columns, float* out, int64_t out_stride,
+                     base::ThreadPool& pool) {
+  constexpr int64_t kRows = 16;  // a line of the result
+  pool.run(ceil_divide(rows, kRows), [&](int64_t piece, int) {
+    const int64_t first = piece * kRows, last = std::min(rows, first + kRows);
+    for (int64_t j = 0; j < columns; j += 4) {
+      int64_t i = first;
+      if (j + 4 <= columns) {
+        for (; i + 4 <= last; i += 4) Transpose4(in + i * columns + j, columns, out + j * out_stride + i, out_stride);
+      }
+      for (; i < last; ++i) {
+        for (int64_t c = j; c < std::min(columns, j + 4); ++c) out[c * out_stride + i] = in[i * columns + c];
+      }
+    }
+  });
+}
+
 void TilesProductTarget(const MatrixProduct& p, TileStrip multiply, base::ThreadPool& pool) {
   const Blocks blocks = cut_blocks(p);
   const bool by_pairs = p.transpose_a && takes_pairs(multiply);
@@ -213,9 +231,39 @@ HWY_AFTER_NAMESPACE();
 namespace incontext::kernels {
 
 HWY_EXPORT(TilesProductTarget);
+HWY_EXPORT(TransposeMatrix);
+
+namespace {
+
+/// A gradient of weights that is much wider than high is better computed as its transpose: the left factor is packed
+/// in parts that are used at once, the right one as a whole.
+bool better_transposed(const MatrixProduct& p) {
+  const bool plain = !p.accumulate && p.epilogue.bias == nullptr && p.epilogue.residual == nullptr &&
+                     p.epilogue.activation == Activation::none;
+  return plain && p.transpose_a && !p.transpose_b && !p.c.is_bf16() && p.columns >= 2 * p.rows && p.depth >= 4 * p.rows;
+}
+
+void product_transposed(const MatrixProduct& p, TileStrip strip, base::ThreadPool& pool) {
+  MatrixProduct turned{.rows = p.columns,
+                       .columns = p.rows,
+                       .depth = p.depth,
+                       .a = p.b,
+                       .a_stride = p.b_stride,
+                       .transpose_a = true,
+                       .b = p.a,
+                       .b_stride = p.a_stride,
+                       .c = scratch(Scratch::scores, p.rows * p.columns),
+                       .c_stride = p.rows};
+  HWY_DYNAMIC_DISPATCH(TilesProductTarget)(turned, strip, pool);
+  HWY_DYNAMIC_DISPATCH(TransposeMatrix)(turned.c.f32(), p.columns, p.rows, p.c.f32(), p.c_stride, pool);
+  if (p.left_sums != nullptr) column_sums(p.depth, p.rows, p.a, p.a_stride, p.left_sums, false, pool);
+}
+
+}  // namespace
 
 void matrix_product_on_tiles(const MatrixProduct& product, TileStrip strip, base::ThreadPool& pool) {
   apply_environment();
+  if (better_transposed(product)) return product_transposed(product, strip, pool);
   HWY_DYNAMIC_DISPATCH(TilesProductTarget)(product, strip, pool);
 }
 
