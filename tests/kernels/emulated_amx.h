@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <optional>
+#include <vector>
 
 #include "kernels/cpu/bf16_tiles.h"
 
@@ -195,6 +196,12 @@ class AmxUnit {
     if (amx_tile_strip() == nullptr) emulated_.emplace();
   }
   TileStrip strip() const { return amx_instructions(); }
+  /// This one, that in plain code, and that of AVX-512 BF16 where there is any.
+  std::vector<TileStrip> every_strip() const {
+    std::vector<TileStrip> strips{&multiply_tile_strip<PlainTiles>, strip()};
+    if (avx512_bf16_strip() != nullptr) strips.push_back(avx512_bf16_strip());
+    return strips;
+  }
 
  private:
   std::optional<EmulatedAmx> emulated_;

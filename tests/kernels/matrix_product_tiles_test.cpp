@@ -20,8 +20,7 @@ INCONTEXT_EVERY_INSTRUCTION_SET(TilesTest);
 
 TEST_P(TilesTest, MultiplyLikeTheReference) {
   const AmxUnit amx;
-  std::vector<TileStrip> strips{&multiply_tile_strip<PlainTiles>, amx.strip()};
-  if (avx512_bf16_strip() != nullptr) strips.push_back(avx512_bf16_strip());
+  const std::vector<TileStrip> strips = amx.every_strip();
   struct Shape {
     int64_t m, n, k;
   };
@@ -51,8 +50,7 @@ TEST_P(TilesTest, MultiplyLikeTheReference) {
 TEST_P(TilesTest, WideGradientsOfWeights) {
   // Computed as their transpose.
   const AmxUnit amx;
-  std::vector<TileStrip> strips{&multiply_tile_strip<PlainTiles>, amx.strip()};
-  if (avx512_bf16_strip() != nullptr) strips.push_back(avx512_bf16_strip());
+  const std::vector<TileStrip> strips = amx.every_strip();
   struct Shape {
     int64_t m, n, k;
   };
@@ -74,8 +72,7 @@ TEST_P(TilesTest, WideGradientsOfWeights) {
 
 TEST_P(TilesTest, FetchAllLinesWhileTheyMultiply) {
   const AmxUnit amx;
-  std::vector<TileStrip> strips{&multiply_tile_strip<PlainTiles>, amx.strip()};
-  if (avx512_bf16_strip() != nullptr) strips.push_back(avx512_bf16_strip());
+  const std::vector<TileStrip> strips = amx.every_strip();
   const std::vector<uint16_t> left(3 * kTileBlockSize), right(2 * 3 * kTileBlockSize);
   std::vector<float> sums(2 * kTileBlockSize);
   for (const TileStrip strip : strips) {
