@@ -12,7 +12,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/array.h"
 #include "kernels/cpu/math-inl.h"
+#include "kernels/cpu/storage-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace incontext::kernels::HWY_NAMESPACE {
@@ -83,12 +85,13 @@ inline void BackwardRow(float* p, float* ds, int64_t count, int64_t padded, floa
   }
 }
 
-inline float DotOf(const float* a, const float* b, int64_t size) {
+/// The dot product of two rows.
+inline float DotOf(const ConstArray& a, const ConstArray& b, int64_t size) {
   auto sum = hn::Zero(Full());
-  int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) sum = hn::MulAdd(hn::LoadU(Full(), a + i), hn::LoadU(Full(), b + i), sum);
+  int64_t j = 0;
+  for (; j + kLanes <= size; j += kLanes) sum = hn::MulAdd(LoadFrom(Full(), a, j), LoadFrom(Full(), b, j), sum);
   float total = hn::GetLane(hn::SumOfLanes(Full(), sum));
-  for (; i < size; ++i) total += a[i] * b[i];
+  for (; j < size; ++j) total += a[j] * b[j];
   return total;
 }
 

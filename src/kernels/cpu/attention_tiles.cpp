@@ -103,16 +103,6 @@ void StoreRows(const float* from, int64_t from_stride, const float* factors, int
   }
 }
 
-/// The dot product of two rows.
-float DotOfArrays(const ConstArray& a, const ConstArray& b, int64_t size) {
-  auto sum = hn::Zero(Full());
-  int64_t j = 0;
-  for (; j + kLanes <= size; j += kLanes) sum = hn::MulAdd(LoadFrom(Full(), a, j), LoadFrom(Full(), b, j), sum);
-  float total = hn::GetLane(hn::SumOfLanes(Full(), sum));
-  for (; j < size; ++j) total += a[j] * b[j];
-  return total;
-}
-
 HeadRows HeadOf(const ConstArray& array, int64_t stride, int64_t first, int64_t rows, int64_t head, int64_t head_dim) {
   return {array.bf16() + first * stride + head * head_dim, stride, rows, head_dim};
 }
@@ -204,8 +194,8 @@ void TilesQueryGradients(const AttentionBackward& args, TileStrip multiply, cons
     uint16_t* p = block.p + tile * kTileBlock * across;
     uint16_t* ds = block.ds + tile * kTileBlock * across;
     for (int64_t r = 0; r < rows; ++r) {
-      const float delta = DotOfArrays(args.dout + (token + r) * args.dout_stride + block.h * s.head_dim,
-                                      args.out + (token + r) * args.out_stride + block.h * s.head_dim, s.head_dim);
+      const float delta = DotOf(args.dout + (token + r) * args.dout_stride + block.h * s.head_dim,
+                                args.out + (token + r) * args.out_stride + block.h * s.head_dim, s.head_dim);
       BackwardRow(block.scores + r * stride, block.changes + r * stride, s.causal ? first + r + 1 : s.time, stride,
                   s.scale, args.log_sum_exp[(block.b * s.heads + block.h) * s.time + first + r], delta);
       NarrowRow(block.scores + r * stride, stride, p + r * across);
