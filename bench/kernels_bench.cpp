@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <functional>
+#include <new>
 #include <random>
 #include <string>
 #include <vector>
@@ -97,10 +98,22 @@ std::vector<float> random_values(int64_t size, unsigned seed) {
   return values;
 }
 
+/// Memory that begins with a line of the cache, as that of tensors does.
+template <class T>
+struct InLines {
+  using value_type = T;
+  static constexpr std::align_val_t kLine{64};
+  T* allocate(std::size_t size) { return static_cast<T*>(::operator new(size * sizeof(T), kLine)); }
+  void deallocate(T* data, std::size_t) { ::operator delete(data, kLine); }
+  friend bool operator==(const InLines&, const InLines&) { return true; }
+};
+
 /// Random numbers in fp32 or bf16.
 class Numbers {
  public:
-  Numbers(int64_t size, unsigned seed, bool bf16) : f32_(random_values(size, seed)) {
+  Numbers(int64_t size, unsigned seed, bool bf16) {
+    const std::vector<float> values = random_values(size, seed);
+    f32_.assign(values.begin(), values.end());
     if (bf16) bf16_.resize(f32_.size());
     for (std::size_t i = 0; i < bf16_.size(); ++i) bf16_[i] = to_bf16(f32_[i]);
   }
@@ -115,8 +128,8 @@ class Numbers {
   }
 
  private:
-  std::vector<float> f32_;
-  std::vector<uint16_t> bf16_;
+  std::vector<float, InLines<float>> f32_;
+  std::vector<uint16_t, InLines<uint16_t>> bf16_;
 };
 
 void check_close(const std::string& name, const std::vector<float>& actual, const std::vector<float>& expected,

@@ -16,6 +16,7 @@ namespace {
 
 // Steps of which the losses are laid side by side.
 constexpr int64_t kComparedSteps = 5;
+constexpr int kRounds = 3;  // of ours and of the peer, in turn
 
 struct BenchArguments {
   std::vector<std::string> models = train::benchmark_models();
@@ -69,41 +70,61 @@ double loss_difference(const std::vector<double>& ours, const std::vector<double
   return largest;
 }
 
-// Ours, the peer in each way it can run, ours again: each in a process of its own, and the noise of a shared machine
-// falls on both.
+// What `key` is in the middle of all rows.
+double median_of(const std::vector<base::Json>& rows, const char* key) {
+  std::vector<double> values;
+  for (const base::Json& row : rows) values.push_back(row.at(key).get<double>());
+  return median(std::move(values));
+}
+
+// The peer in each way it can run; then ours and the peer in its best way, in turn, each in a process of its own. The
+// noise of a shared machine falls on both, and medians of the rounds are compared.
 base::Json bench_beside_peer(const std::string& model, const BenchArguments& arguments, int threads) {
+  const double seconds = arguments.seconds / kRounds;
   const std::vector<std::string> own = {"bench",       "train",
                                         "--models",    model,
                                         "--precision", arguments.compute.precision,
-                                        "--seconds",   fmt::format("{}", arguments.seconds / 2),
+                                        "--seconds",   fmt::format("{}", seconds),
                                         "--threads",   std::to_string(threads),
                                         "--ops",       arguments.compute.ops,
                                         "--device",    arguments.compute.runtime.device,
                                         "--peer",      "",
                                         "--json"};
-  base::Json first = run_self(own).at("results").at(0);
   const base::TemporaryDirectory start;
   train::write_benchmark_start(model, kComparedSteps, start.path());
-  const PeerResult best = run_peer_at_its_best({.python = arguments.python,
-                                                .script = arguments.peer,
-                                                .model = model,
-                                                .start = start.path(),
-                                                .threads = threads,
-                                                .seconds = arguments.seconds,
-                                                .device = arguments.compute.runtime.device,
-                                                .tf32 = arguments.compute.precision == "tf32"});
-  const base::Json second = run_self(own).at("results").at(0);
-  for (const char* key : {"steps_per_second", "share_of_fp32_peak", "fp32_peak_gflops", "peak_memory_bytes"}) {
-    first[key] = (first[key].get<double>() + second[key].get<double>()) / 2;
+  const PeerCall peer = best_way_of_peer({.python = arguments.python,
+                                          .script = arguments.peer,
+                                          .model = model,
+                                          .start = start.path(),
+                                          .threads = threads,
+                                          .seconds = seconds,
+                                          .device = arguments.compute.runtime.device,
+                                          .tf32 = arguments.compute.precision == "tf32"});
+  std::vector<base::Json> rounds;
+  for (int round = 0; round < kRounds; ++round) {
+    base::Json row = run_self(own).at("results").at(0);
+    const PeerResult result = run_peer(peer);
+    row["peer_steps_per_second"] = result.steps_per_second;
+    row["peer_peak_memory_bytes"] = result.peak_memory_bytes;
+    row["peer_losses"] = result.losses;
+    rounds.push_back(std::move(row));
   }
-  first["peer_steps_per_second"] = best.steps_per_second;
-  first["peer_threads"] = best.threads;
-  first["peer_blas_core"] = best.blas_core;
-  first["peer_peak_memory_bytes"] = best.peak_memory_bytes;
-  first["peer_losses"] = best.losses;
-  first["loss_difference"] = loss_difference(first["losses"].get<std::vector<double>>(), best.losses);
-  first["ratio"] = first["steps_per_second"].get<double>() / best.steps_per_second;
-  return first;
+  base::Json row = rounds[0];
+  row["rounds"] = base::Json::array();
+  for (const base::Json& round : rounds) {
+    row["rounds"].push_back(
+        {{"steps_per_second", round["steps_per_second"]}, {"peer_steps_per_second", round["peer_steps_per_second"]}});
+  }
+  for (const char* key : {"steps_per_second", "share_of_fp32_peak", "fp32_peak_gflops", "peak_memory_bytes",
+                          "peer_steps_per_second", "peer_peak_memory_bytes"}) {
+    row[key] = median_of(rounds, key);
+  }
+  row["peer_threads"] = peer.threads;
+  row["peer_blas_core"] = peer.blas_core;
+  row["loss_difference"] =
+      loss_difference(row["losses"].get<std::vector<double>>(), row["peer_losses"].get<std::vector<double>>());
+  row["ratio"] = row["steps_per_second"].get<double>() / row["peer_steps_per_second"].get<double>();
+  return row;
 }
 
 void print_row(const base::Json& row) {
@@ -153,7 +174,9 @@ void add_bench_command(CLI::App& app, Invocation&) {
   arguments->compute.add_precision_to(*command,
                                       "of our matrix products; the peer computes in f32, for tf32 (of GPUs) in tf32",
                                       {"f32", "tf32", "bf16"});
-  command->add_option("--seconds", arguments->seconds, "time for each measurement")
+  command
+      ->add_option("--seconds", arguments->seconds,
+                   "time for each measurement, of ours and of the peer; beside a peer in three rounds")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_option("--peer", arguments->peer, "the peer's script; empty: none")->capture_default_str();

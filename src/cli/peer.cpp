@@ -35,16 +35,19 @@ PeerResult run_peer(const PeerCall& call) {
   if (call.tf32) arguments.emplace_back("--tf32");
   const base::Json json = run_and_parse(arguments);
   const base::Json& row = json.at("results").at(0);
-  return {call.threads, call.blas_core, row.at("steps_per_second").get<double>(),
-          row.at("peak_memory_bytes").get<double>(), row.at("losses").get<std::vector<double>>()};
+  return {row.at("steps_per_second").get<double>(), row.at("peak_memory_bytes").get<double>(),
+          row.at("losses").get<std::vector<double>>()};
 }
 
-PeerResult run_peer_at_its_best(const PeerCall& call) {
-  PeerResult best = run_peer(call);
-  if (call.device != "cpu") return best;
-  const auto try_with = [&best](const PeerCall& other) {
-    PeerResult result = run_peer(other);
-    if (result.steps_per_second > best.steps_per_second) best = std::move(result);
+PeerCall best_way_of_peer(const PeerCall& call) {
+  if (call.device != "cpu") return call;
+  PeerCall best = call;
+  double highest = run_peer(call).steps_per_second;
+  const auto try_with = [&](const PeerCall& other) {
+    const double speed = run_peer(other).steps_per_second;
+    if (speed <= highest) return;
+    highest = speed;
+    best = other;
   };
   PeerCall other = call;
   if (base::best_instruction_set().starts_with("avx512")) {
@@ -52,8 +55,8 @@ PeerResult run_peer_at_its_best(const PeerCall& call) {
     try_with(other);
   }
   if (call.threads > 1) {
+    other = best;
     other.threads = 1;
-    other.blas_core = best.blas_core;
     try_with(other);
   }
   return best;

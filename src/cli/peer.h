@@ -22,8 +22,6 @@ struct PeerCall {
 };
 
 struct PeerResult {
-  int threads = 0;
-  std::string blas_core = {};
   double steps_per_second = 0;
   double peak_memory_bytes = 0;
   std::vector<double> losses;  // of its first steps
@@ -34,7 +32,7 @@ PeerResult run_peer(const PeerCall& call);
 
 /// The fastest of the ways in which the peer can compute on this machine: on a processor with one thread and with all
 /// of `call.threads`, with OpenBLAS's own choice of kernels and, where the processor has AVX-512, with those for it.
-PeerResult run_peer_at_its_best(const PeerCall& call);
+PeerCall best_way_of_peer(const PeerCall& call);
 
 /// Runs this very program with `arguments` and returns the JSON it prints, so that our own figures come from a fresh
 /// process as the peer's do.

@@ -52,14 +52,9 @@ struct MatrixProduct {
 /// The result does not depend on the number of threads.
 void matrix_product(const MatrixProduct& product, Precision precision, base::ThreadPool& pool);
 
-/// out[j] (+)= sum_i x[i, j], the gradient of a bias. Same result for any number of threads.
-void column_sums(int64_t rows, int64_t columns, const ConstArray& x, int64_t x_stride, float* out, bool accumulate,
-                 base::ThreadPool& pool);
-
 /// The definitions: plain loops, double accumulation, one thread. With bf16 each factor is rounded to nearest even.
 namespace ref {
 void matrix_product(const MatrixProduct& product, Precision precision);
-void column_sums(int64_t rows, int64_t columns, const ConstArray& x, int64_t x_stride, float* out, bool accumulate);
 }  // namespace ref
 
 }  // namespace incontext::kernels

@@ -6,6 +6,7 @@
 #include "ops/inference.h"
 #include "ops/linear.h"
 #include "ops/norm.h"
+#include "ops/position.h"
 
 namespace incontext::models {
 namespace {
@@ -170,7 +171,7 @@ Tensor Decoder::embed(const Tensor& inputs, const Step& step) const {
   base::check(inputs.size(1) <= options_.max_positions,
               "[embed] the model has learned positions for {} tokens (model.max_positions), got {}",
               options_.max_positions, inputs.size(1));
-  return hidden + position_.narrow(0, 0, inputs.size(1));
+  return ops::add_position(operations_, hidden, position_);
 }
 
 Tensor Decoder::run_layers(Tensor hidden, int64_t first, int64_t last, const Step& step) const {
@@ -188,21 +189,14 @@ Tensor Decoder::run_layer(int64_t index, const Tensor& hidden, const Step& step)
   const Layer& layer = layers_[static_cast<size_t>(index)];
   const auto kind = norm_kind(options_);
   const bool norm_before = options_.norm_place == "before";
-  const auto norm = [&](const Norm& weights, const Tensor& x, ops::Keep keep) {
-    if (!norm_before) return ops::Normed{x, x};
-    return ops::norm(operations_, kind, x, weights.gamma, weights.beta, options_.norm_epsilon, keep);
+  const auto norm = [&](const Norm& weights, const Tensor& x, ops::Keep keep, int64_t residual_every = 1) {
+    if (!norm_before) return ops::Normed{x, residual_every == 1 ? x : x.slice(1, 0, x.size(1), residual_every)};
+    return ops::norm(operations_, kind, x, weights.gamma, weights.beta, options_.norm_epsilon, keep, residual_every);
   };
-  const ops::Normed before_attention = norm(layer.attention_norm, hidden, ops::Keep::for_products);
-  Tensor attended = attend_whole(layer, before_attention.normed);
-  Tensor residual = before_attention.residual;
-  if (step.read_every > 1 && index + 1 == options_.layers) {
-    const auto read = [&](const Tensor& tensor) {
-      return tensor.slice(1, 0, tensor.size(1), step.read_every).contiguous();
-    };
-    attended = read(attended);
-    residual = read(residual);
-  }
-  Tensor middle = ops::linear(operations_, attended, layer.out, layer.out_bias, residual);
+  const int64_t read_every = index + 1 == options_.layers ? step.read_every : 1;
+  const ops::Normed before_attention = norm(layer.attention_norm, hidden, ops::Keep::for_products, read_every);
+  const Tensor attended = attend_whole(layer, before_attention.normed, read_every);
+  Tensor middle = ops::linear(operations_, attended, layer.out, layer.out_bias, before_attention.residual);
   if (!norm_before) middle = apply_norm(layer.attention_norm, middle);
   if (options_.mlp == "none") return middle;
   // The gradients that a gate's two products give it are summed in what it is kept in.
@@ -212,19 +206,20 @@ Tensor Decoder::run_layer(int64_t index, const Tensor& hidden, const Step& step)
   return norm_before ? out : apply_norm(layer.mlp_norm, out);
 }
 
-Tensor Decoder::attend_whole(const Layer& layer, const Tensor& normed) const {
+Tensor Decoder::attend_whole(const Layer& layer, const Tensor& normed, int64_t query_every) const {
   base::check(layer.qkv.size() == 1 && !options_.qk_norm && options_.sliding_window == 0 &&
                   options_.rope_scaling.type == "none" && options_.rotary_fraction == 1,
               "whole sequences without a cache: expected a model with packed queries, keys and values and plain "
               "attention; run this one with caches");
   const bool rotary = options_.position == "rotary";
-  Tensor qkv = ops::linear(operations_, normed, layer.qkv[0], layer.qkv_bias.empty() ? Tensor() : layer.qkv_bias[0],
-                           /*residual=*/{}, rotary ? ops::Keep::f32 : ops::Keep::for_products);
+  Tensor qkv =
+      ops::project_qkv(operations_, normed, layer.qkv[0], layer.qkv_bias.empty() ? Tensor() : layer.qkv_bias[0], heads_,
+                       rotary ? ops::Keep::f32 : ops::Keep::for_products, query_every);
   if (rotary) {
     const Tensor positions = torch::arange(normed.size(1), torch::TensorOptions(normed.device()).dtype(torch::kInt64));
     qkv = ops::rotary(operations_, qkv, heads_, positions, options_.rope_theta);
   }
-  return ops::attention(operations_, qkv, heads_, /*causal=*/true, ops::Keep::for_products);
+  return ops::attention(operations_, qkv, heads_, /*causal=*/true, ops::Keep::for_products, query_every);
 }
 
 Tensor Decoder::apply_norm(const Norm& norm, const Tensor& hidden) const {

@@ -39,8 +39,8 @@ struct Step {
   /// Called at every border with the residual stream [batch, time, width]: with layer l before layer l runs, and with
   /// l = layers after the last. May look at it or replace it.
   std::function<void(int64_t layer, torch::Tensor& hidden)> at_border;
-  /// The caller reads only tokens 0, n, 2n, … of what leaves the last layer. That layer then spares the others its
-  /// output projection and MLP, and returns [batch, ceil(time / n), width].
+  /// The caller reads only tokens 0, n, 2n, … of what leaves the last layer, and time is a multiple of n. That layer
+  /// then spares the others their queries, output projection and MLP, and returns [batch, time / n, width].
   int64_t read_every = 1;
   /// The decoder's own, from one layer to the next.
   mutable RotaryAngles angles = {};
@@ -118,7 +118,7 @@ class Decoder {
   void add_mlp(const WeightSource& source, const std::string& prefix, Layer& layer);
 
   torch::Tensor run_layer(int64_t index, const torch::Tensor& hidden, const Step& step) const;
-  torch::Tensor attend_whole(const Layer& layer, const torch::Tensor& normed) const;
+  torch::Tensor attend_whole(const Layer& layer, const torch::Tensor& normed, int64_t query_every) const;
   torch::Tensor apply_norm(const Norm& norm, const torch::Tensor& hidden) const;
 
   // Ragged steps (decoder_step.cpp).

@@ -46,30 +46,32 @@ Tensor fallback(const Tensor& qkv, const AttentionHeads& heads, bool causal) {
   return torch::matmul(scores.softmax(-1), v).transpose(1, 2).reshape({batch, time, heads.heads * heads.head_dim});
 }
 
-kernels::AttentionShape shape_of(const Tensor& qkv, const AttentionHeads& heads, bool causal) {
+kernels::AttentionShape shape_of(const Tensor& qkv, const AttentionHeads& heads, bool causal, int64_t query_every) {
   return {.batch = qkv.size(0),
           .time = qkv.size(1),
           .heads = heads.heads,
           .kv_heads = heads.kv_heads,
           .head_dim = heads.head_dim,
           .causal = causal,
-          .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(heads.head_dim)))};
+          .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(heads.head_dim))),
+          .query_every = query_every};
 }
 
 class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& packed, int64_t heads, int64_t kv_heads, bool causal,
-                        torch::ScalarType type) {
+                        torch::ScalarType type, int64_t query_every) {
     const Tensor qkv = packed.contiguous();
     const AttentionHeads split{heads, kv_heads, qkv.size(2) / (heads + 2 * kv_heads)};
-    Tensor out = torch::empty({qkv.size(0), qkv.size(1), heads * split.head_dim}, qkv.options().dtype(type));
-    Tensor log_sum_exp = torch::empty({qkv.size(0), heads, qkv.size(1)}, qkv.options().dtype(torch::kFloat32));
+    const int64_t queries = qkv.size(1) / query_every;
+    Tensor out = torch::empty({qkv.size(0), queries, heads * split.head_dim}, qkv.options().dtype(type));
+    Tensor log_sum_exp = torch::empty({qkv.size(0), heads, queries}, qkv.options().dtype(torch::kFloat32));
     const kernels::ConstArray base = product::array_of(qkv);
-    kernels::attention_forward({.shape = shape_of(qkv, split, causal),
+    kernels::attention_forward({.shape = shape_of(qkv, split, causal, query_every),
                                 .q = base,
                                 .k = base + heads * split.head_dim,
                                 .v = base + (heads + kv_heads) * split.head_dim,
-                                .q_stride = qkv.size(2),
+                                .q_stride = query_every * qkv.size(2),
                                 .k_stride = qkv.size(2),
                                 .v_stride = qkv.size(2),
                                 .out = product::array_of(out),
@@ -80,6 +82,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     context->saved_data["heads"] = heads;
     context->saved_data["kv_heads"] = kv_heads;
     context->saved_data["causal"] = causal;
+    context->saved_data["query_every"] = query_every;
     return out;
   }
 
@@ -89,6 +92,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     const Tensor& out = saved[1];
     const int64_t heads = context->saved_data["heads"].toInt();
     const int64_t kv_heads = context->saved_data["kv_heads"].toInt();
+    const int64_t query_every = context->saved_data["query_every"].toInt();
     const AttentionHeads split{heads, kv_heads, qkv.size(2) / (heads + 2 * kv_heads)};
     const Tensor dout = gradients[0].contiguous();
     Tensor dqkv = torch::empty_like(qkv);
@@ -96,11 +100,11 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     const kernels::Array dbase = product::array_of(dqkv);
     const int64_t k_offset = heads * split.head_dim;
     const int64_t v_offset = (heads + kv_heads) * split.head_dim;
-    kernels::attention_backward({.shape = shape_of(qkv, split, context->saved_data["causal"].toBool()),
+    kernels::attention_backward({.shape = shape_of(qkv, split, context->saved_data["causal"].toBool(), query_every),
                                  .q = base,
                                  .k = base + k_offset,
                                  .v = base + v_offset,
-                                 .q_stride = qkv.size(2),
+                                 .q_stride = query_every * qkv.size(2),
                                  .k_stride = qkv.size(2),
                                  .v_stride = qkv.size(2),
                                  .out = product::array_of(out),
@@ -111,23 +115,29 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
                                  .dq = dbase,
                                  .dk = dbase + k_offset,
                                  .dv = dbase + v_offset,
-                                 .dq_stride = qkv.size(2),
+                                 .dq_stride = query_every * qkv.size(2),
                                  .dk_stride = qkv.size(2),
                                  .dv_stride = qkv.size(2)},
                                 tensor::kernel_pool());
-    return {dqkv, Tensor(), Tensor(), Tensor(), Tensor()};
+    return {dqkv, Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
 
 }  // namespace
 
-Tensor attention(const Settings& settings, const Tensor& qkv, const AttentionHeads& heads, bool causal, Keep keep) {
+Tensor attention(const Settings& settings, const Tensor& qkv, const AttentionHeads& heads, bool causal, Keep keep,
+                 int64_t query_every) {
   base::check(
       qkv.dim() == 3 && heads.kv_heads > 0 && heads.heads % heads.kv_heads == 0 && qkv.size(2) == heads.packed_width(),
       "[attention] expected qkv [batch, time, {}] for {} heads of {} and {} KV heads, got {}", heads.packed_width(),
       heads.heads, heads.head_dim, heads.kv_heads, fmt::join(qkv.sizes(), "x"));
-  if (!use_kernels(settings, qkv)) return fallback(qkv.contiguous(), heads, causal);
-  return AttentionFunction::apply(qkv, heads.heads, heads.kv_heads, causal, kept_type(settings, keep));
+  base::check(query_every >= 1 && qkv.size(1) % query_every == 0,
+              "[attention] expected a multiple of {} tokens, got {}", query_every, qkv.size(1));
+  if (!use_kernels(settings, qkv)) {
+    const Tensor out = fallback(qkv.contiguous(), heads, causal);
+    return query_every == 1 ? out : out.slice(1, 0, out.size(1), query_every).contiguous();
+  }
+  return AttentionFunction::apply(qkv, heads.heads, heads.kv_heads, causal, kept_type(settings, keep), query_every);
 }
 
 }  // namespace incontext::ops

@@ -1,21 +1,29 @@
 #include "ops/product.h"
 
+#include "kernels/rows.h"
 #include "tensor/device.h"
 
 namespace incontext::ops::product {
 
-void forward(const torch::Tensor& x, const torch::Tensor& weight, const kernels::Epilogue& epilogue, torch::Tensor& y,
-             kernels::Precision precision) {
+namespace {
+
+// Between rows: that of a single row says nothing.
+int64_t row_stride(const torch::Tensor& rows) { return rows.size(0) > 1 ? rows.stride(0) : rows.size(1); }
+
+}  // namespace
+
+void forward(const torch::Tensor& x, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
+             const torch::Tensor& y, kernels::Precision precision) {
   const kernels::MatrixProduct product{.rows = x.size(0),
                                        .columns = weight.size(0),
                                        .depth = weight.size(1),
                                        .a = array_of(x),
-                                       .a_stride = x.size(1),
+                                       .a_stride = row_stride(x),
                                        .b = weight.data_ptr<float>(),
-                                       .b_stride = weight.size(1),
+                                       .b_stride = row_stride(weight),
                                        .transpose_b = true,
                                        .c = array_of(y),
-                                       .c_stride = weight.size(0),
+                                       .c_stride = row_stride(y),
                                        .epilogue = epilogue};
   kernels::matrix_product(product, precision, tensor::kernel_pool());
 }
@@ -23,18 +31,23 @@ void forward(const torch::Tensor& x, const torch::Tensor& weight, const kernels:
 torch::Tensor input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
                              kernels::Precision precision, torch::ScalarType type) {
   torch::Tensor dx = torch::empty({dy.size(0), weight.size(1)}, dy.options().dtype(type));
+  write_input_gradient(dy, weight, epilogue, dx, precision);
+  return dx;
+}
+
+void write_input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
+                          const torch::Tensor& dx, kernels::Precision precision) {
   const kernels::MatrixProduct product{.rows = dy.size(0),
                                        .columns = weight.size(1),
                                        .depth = weight.size(0),
                                        .a = array_of(dy),
-                                       .a_stride = dy.size(1),
+                                       .a_stride = row_stride(dy),
                                        .b = weight.data_ptr<float>(),
-                                       .b_stride = weight.size(1),
+                                       .b_stride = row_stride(weight),
                                        .c = array_of(dx),
-                                       .c_stride = weight.size(1),
+                                       .c_stride = row_stride(dx),
                                        .epilogue = epilogue};
   kernels::matrix_product(product, precision, tensor::kernel_pool());
-  return dx;
 }
 
 torch::Tensor weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, kernels::Precision precision,
@@ -42,25 +55,29 @@ torch::Tensor weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, k
   const auto f32 = dy.options().dtype(torch::kFloat32);
   torch::Tensor dweight = torch::empty({dy.size(1), x.size(1)}, f32);
   if (dbias != nullptr) *dbias = torch::empty({dy.size(1)}, f32);
+  write_weight_gradient(dy, x, dweight, dbias != nullptr ? *dbias : torch::Tensor(), precision);
+  return dweight;
+}
+
+void write_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& dweight,
+                           const torch::Tensor& dbias, kernels::Precision precision) {
   const kernels::MatrixProduct product{.rows = dy.size(1),
                                        .columns = x.size(1),
                                        .depth = dy.size(0),
                                        .a = array_of(dy),
-                                       .a_stride = dy.size(1),
+                                       .a_stride = row_stride(dy),
                                        .transpose_a = true,
                                        .b = array_of(x),
-                                       .b_stride = x.size(1),
+                                       .b_stride = row_stride(x),
                                        .c = dweight.data_ptr<float>(),
-                                       .c_stride = x.size(1),
-                                       .left_sums = dbias != nullptr ? dbias->data_ptr<float>() : nullptr};
+                                       .c_stride = row_stride(dweight),
+                                       .left_sums = dbias.defined() ? dbias.data_ptr<float>() : nullptr};
   kernels::matrix_product(product, precision, tensor::kernel_pool());
-  return dweight;
 }
 
 torch::Tensor bias_gradient(const torch::Tensor& dy) {
   torch::Tensor db = torch::empty({dy.size(1)}, dy.options().dtype(torch::kFloat32));
-  kernels::column_sums(dy.size(0), dy.size(1), array_of(dy), dy.size(1), db.data_ptr<float>(), false,
-                       tensor::kernel_pool());
+  kernels::column_sums(dy.size(0), dy.size(1), array_of(dy), dy.size(1), db.data_ptr<float>(), tensor::kernel_pool());
   return db;
 }
 

@@ -5,21 +5,30 @@
 #include "tensor/torch.h"
 
 // The three products of a linear layer y = x·Wᵀ on tensors of rows, shared by the operations that contain one.
-// Inputs are contiguous CPU tensors; x [rows, in] and dy [rows, out] in fp32 or bf16, weight [out, in] in fp32.
+// CPU tensors whose rows are contiguous but may lie apart; x [rows, in] and dy [rows, out] in fp32 or bf16, weight
+// [out, in] in fp32.
 
 namespace incontext::ops::product {
 
 /// y [rows, out] = x·Wᵀ with the epilogue applied.
-void forward(const torch::Tensor& x, const torch::Tensor& weight, const kernels::Epilogue& epilogue, torch::Tensor& y,
-             kernels::Precision precision);
+void forward(const torch::Tensor& x, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
+             const torch::Tensor& y, kernels::Precision precision);
 
 /// dx [rows, in] = dy·W with the epilogue applied, kept in `type`.
 torch::Tensor input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
                              kernels::Precision precision, torch::ScalarType type = torch::kFloat32);
 
+/// The same into `dx`.
+void write_input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
+                          const torch::Tensor& dx, kernels::Precision precision);
+
 /// dW [out, in] = dyᵀ·x, and, where `dbias` is not null, that of the bias, as bias_gradient(dy).
 torch::Tensor weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, kernels::Precision precision,
                               torch::Tensor* dbias = nullptr);
+
+/// The same into `dweight` and, unless it is undefined, `dbias`.
+void write_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& dweight,
+                           const torch::Tensor& dbias, kernels::Precision precision);
 
 /// db [out] = sum over rows of dy.
 torch::Tensor bias_gradient(const torch::Tensor& dy);

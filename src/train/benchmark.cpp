@@ -48,14 +48,18 @@ double step_flops(const RunOptions& options) {
   RunOptions run = options;
   run.resolve();
   const auto width = static_cast<double>(run.model.width);
-  const auto tokens = static_cast<double>(2 * run.training.curriculum.points.end);
+  const auto points = static_cast<double>(run.training.curriculum.points.end);
+  const double tokens = 2 * points;
   const auto batch = static_cast<double>(run.training.batch_size);
   const auto hidden = static_cast<double>(run.model.resolved_mlp_width());
-  const double per_token = width * 3 * width + width * width + 2 * width * hidden;
-  const double attention = tokens * (tokens + 1) / 2 * 2 * width;  // scores and weighted sums
-  const double layer = 2 * batch * (tokens * per_token + attention);
+  const double keys_and_values = 2 * width * width;
+  const double others = 2 * width * width + 2 * width * hidden;  // queries, output projection, MLP
+  const double pair = 2 * width;                                 // of query and key: score and weighted sum
+  const double layer = tokens * (keys_and_values + others) + tokens * (tokens + 1) / 2 * pair;
+  // The last layer runs all but keys and values at the x tokens alone, of which the i-th sees 2 i - 1 tokens.
+  const double last = tokens * keys_and_values + points * others + points * points * pair;
   const auto passes = static_cast<double>(run.model.layers * std::max<int64_t>(1, run.model.loop.count));
-  return 3 * passes * layer;
+  return 3 * 2 * batch * ((passes - 1) * layer + last);
 }
 
 void write_benchmark_start(const std::string& model, int64_t steps, const std::filesystem::path& folder) {

@@ -11,12 +11,12 @@
 namespace incontext::kernels {
 
 inline AttentionShape make_shape(int64_t batch, int64_t time, int64_t heads, int64_t kv_heads, int64_t head_dim,
-                                 bool causal) {
-  return {batch, time, heads, kv_heads, head_dim, causal, 1 / std::sqrt(static_cast<float>(head_dim))};
+                                 bool causal, int64_t query_every = 1) {
+  return {batch, time, heads, kv_heads, head_dim, causal, 1 / std::sqrt(static_cast<float>(head_dim)), query_every};
 }
 
 /// One packed [batch * time, (heads + 2 kv_heads) * head_dim] projection, its gradient, and what attention makes.
-/// Copies start from the same values.
+/// Copies start from the same values. Where not every token asks, time is a multiple of query_every, or batch 1.
 struct AttentionProblem {
   AttentionShape shape;
   StoredMatrix qkv, out, dout, dqkv;
@@ -27,14 +27,19 @@ struct AttentionProblem {
                    Storage results = Storage::f32, int64_t padding = 3, int64_t offset = 1)
       : shape(s),
         qkv(factors, s.batch * s.time, (s.heads + 2 * s.kv_heads) * s.head_dim, padding, offset),
-        out(results, s.batch * s.time, s.heads * s.head_dim, padding, offset),
-        dout(factors, s.batch * s.time, s.heads * s.head_dim, padding, offset),
+        out(results, s.batch * s.queries(), s.heads * s.head_dim, padding, offset),
+        dout(factors, s.batch * s.queries(), s.heads * s.head_dim, padding, offset),
         dqkv(results, s.batch * s.time, (s.heads + 2 * s.kv_heads) * s.head_dim, padding, offset),
-        lse(static_cast<std::size_t>(s.batch * s.heads * s.time)) {
+        lse(static_cast<std::size_t>(s.batch * s.heads * s.queries())) {
     qkv.fill(random);
     dout.fill(random);
     for (int64_t i = 0; i < qkv.rows(); ++i) {  // keys three times as long: softmax far from uniform
       for (int64_t j = k_column(); j < v_column(); ++j) qkv.set(i, j, 3 * qkv.at(i, j));
+      if (i % s.query_every == 0) continue;
+      for (int64_t j = 0; j < k_column(); ++j) {  // neither read nor written
+        qkv.set(i, j, std::nanf(""));
+        dqkv.set(i, j, 0);
+      }
     }
   }
 
@@ -46,7 +51,7 @@ struct AttentionProblem {
             .q = qkv.array(),
             .k = qkv.array() + k_column(),
             .v = qkv.array() + v_column(),
-            .q_stride = qkv.stride(),
+            .q_stride = shape.query_every * qkv.stride(),
             .k_stride = qkv.stride(),
             .v_stride = qkv.stride(),
             .out = out.array(),
@@ -60,7 +65,7 @@ struct AttentionProblem {
             .q = of.q,
             .k = of.k,
             .v = of.v,
-            .q_stride = qkv.stride(),
+            .q_stride = shape.query_every * qkv.stride(),
             .k_stride = qkv.stride(),
             .v_stride = qkv.stride(),
             .out = out.array(),
@@ -71,7 +76,7 @@ struct AttentionProblem {
             .dq = dqkv.array(),
             .dk = dqkv.array() + k_column(),
             .dv = dqkv.array() + v_column(),
-            .dq_stride = dqkv.stride(),
+            .dq_stride = shape.query_every * dqkv.stride(),
             .dk_stride = dqkv.stride(),
             .dv_stride = dqkv.stride()};
   }

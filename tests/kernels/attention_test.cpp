@@ -15,8 +15,8 @@ using testing::Tolerance;
 using Problem = AttentionProblem;
 
 void expect_matches_reference(const AttentionShape& shape, std::mt19937& random, base::ThreadPool& pool) {
-  SCOPED_TRACE(fmt::format("batch {} time {} heads {} / {} head_dim {} causal {}", shape.batch, shape.time, shape.heads,
-                           shape.kv_heads, shape.head_dim, shape.causal));
+  SCOPED_TRACE(fmt::format("batch {} time {} heads {} / {} head_dim {} causal {} query_every {}", shape.batch,
+                           shape.time, shape.heads, shape.kv_heads, shape.head_dim, shape.causal, shape.query_every));
   Problem fast(shape, random);
   Problem slow = fast;
   attention_forward(fast.forward(), pool);
@@ -67,6 +67,21 @@ TEST_P(AttentionTest, GroupsQueries) {
   }
 }
 
+TEST_P(AttentionTest, SomeTokensAsk) {
+  for (const bool causal : {false, true}) {
+    for (const int64_t every : {2, 3, 7}) {
+      for (int64_t time = 0; time <= 30; ++time) {
+        expect_matches_reference(make_shape(1, time, 2, 1, 8, causal, every), random_, pool_);
+      }
+      expect_matches_reference(make_shape(2, 42, 4, 2, 32, causal, every), random_, pool_);
+      // In several blocks of queries, and in two cuts.
+      expect_matches_reference(make_shape(1, 1000, 1, 1, 8, causal, every), random_, pool_);
+    }
+    expect_matches_reference(make_shape(2, 82, 2, 2, 32, causal, 2), random_, pool_);
+    expect_matches_reference(make_shape(1, 1100, 1, 1, 8, causal, 2), random_, pool_);
+  }
+}
+
 TEST_P(AttentionTest, CutsLongSequences) {
   // Beyond 512 queries the forward pass is cut; from about 340 on the backward pass takes queries in blocks.
   for (const bool causal : {false, true}) {
@@ -90,8 +105,9 @@ void round_to_bf16(StoredMatrix& matrix) { matrix = in_storage(in_bf16(matrix), 
 
 TEST_P(AttentionTest, Bf16TensorsAreThoseOfTheirValues) {
   // Keys stay in fp32: with all factors in bf16 a unit for it would multiply them.
-  for (const AttentionShape& shape : {make_shape(2, 41, 6, 2, 24, true), make_shape(1, 600, 2, 2, 8, true),
-                                      make_shape(2, 30, 2, 1, 9, false), make_shape(1, 530, 2, 1, 8, false)}) {
+  for (const AttentionShape& shape :
+       {make_shape(2, 41, 6, 2, 24, true), make_shape(1, 600, 2, 2, 8, true), make_shape(2, 30, 2, 1, 9, false),
+        make_shape(1, 530, 2, 1, 8, false), make_shape(2, 42, 4, 2, 24, true, 2)}) {
     for (const bool inputs : {false, true}) {
       for (const bool outputs : {false, true}) {
         SCOPED_TRACE(fmt::format("time {} inputs {} outputs {}", shape.time, inputs, outputs));
@@ -178,9 +194,16 @@ TEST_P(AttentionTest, BitsDoNotDependOnThreads) {
 }
 
 TEST(AttentionReference, BackwardIsTheJacobianOfForward) {
-  for (const bool causal : {false, true}) {
+  for (const auto& [causal, every] : {std::pair{false, 1}, {true, 1}, {true, 2}}) {
     std::mt19937 random(3);
-    Problem problem({.batch = 2, .time = 4, .heads = 4, .kv_heads = 2, .head_dim = 3, .causal = causal, .scale = 0.5F},
+    Problem problem({.batch = 2,
+                     .time = 4,
+                     .heads = 4,
+                     .kv_heads = 2,
+                     .head_dim = 3,
+                     .causal = causal,
+                     .scale = 0.5F,
+                     .query_every = every},
                     random);
     ref::attention_forward(problem.forward());
     ref::attention_backward(problem.backward());

@@ -35,22 +35,25 @@ Bounds bounds_of(const Problem& problem) {
   const auto width = static_cast<std::size_t>(s.heads * s.head_dim);
   const auto packed = static_cast<std::size_t>((s.heads + 2 * s.kv_heads) * s.head_dim);
   const auto tokens = static_cast<std::size_t>(s.batch * s.time);
-  Bounds bounds{std::vector<double>(tokens * width, 4e-6), std::vector<double>(tokens * packed, 2e-5)};
+  const auto queries = static_cast<std::size_t>(s.batch * s.queries());
+  Bounds bounds{std::vector<double>(queries * width, 4e-6), std::vector<double>(tokens * packed, 2e-5)};
   const auto value = [&](int64_t row, int64_t column) { return static_cast<double>(problem.qkv.at(row, column)); };
   for (int64_t b = 0; b < s.batch; ++b) {
     for (int64_t h = 0; h < s.heads; ++h) {
       const int64_t group = h / (s.heads / s.kv_heads);
       const int64_t q = h * s.head_dim, k = problem.k_column() + group * s.head_dim;
       const int64_t v = problem.v_column() + group * s.head_dim;
-      for (int64_t i = 0; i < s.time; ++i) {
-        const int64_t row = b * s.time + i;
+      for (int64_t i = 0; i < s.queries(); ++i) {
+        const int64_t row = b * s.time + i * s.query_every;                // of the query
+        const auto asked = static_cast<std::size_t>(b * s.queries() + i);  // of dout and out
         std::vector<double> p, dp;
         double sum = 0, delta = 0;
-        for (int64_t j = 0; j < (s.causal ? i + 1 : s.time); ++j) {
+        for (int64_t j = 0; j < s.seen_by(i); ++j) {
           double score = 0, change = 0;
           for (int64_t d = 0; d < s.head_dim; ++d) {
             score += value(row, q + d) * value(b * s.time + j, k + d);
-            change += static_cast<double>(problem.dout.at(row, q + d)) * value(b * s.time + j, v + d);
+            change +=
+                static_cast<double>(problem.dout.at(static_cast<int64_t>(asked), q + d)) * value(b * s.time + j, v + d);
           }
           p.push_back(std::exp(static_cast<double>(s.scale) * score));
           dp.push_back(change);
@@ -67,10 +70,11 @@ Bounds bounds_of(const Problem& problem) {
             const auto token = static_cast<std::size_t>(row);
             const auto size = [&](int64_t r, int64_t column) { return std::fabs(value(r, column + d)); };
             const auto key_row = static_cast<int64_t>(key);
-            bounds.out[token * width + static_cast<std::size_t>(q + d)] += part * p[j] * size(key_row, v);
+            bounds.out[asked * width + static_cast<std::size_t>(q + d)] += part * p[j] * size(key_row, v);
             bounds.dqkv[at(token, q)] += part * ds * size(key_row, k);
             bounds.dqkv[at(key, k)] += part * ds * size(row, q);
-            bounds.dqkv[at(key, v)] += part * p[j] * std::fabs(static_cast<double>(problem.dout.at(row, q + d)));
+            bounds.dqkv[at(key, v)] +=
+                part * p[j] * std::fabs(static_cast<double>(problem.dout.at(static_cast<int64_t>(asked), q + d)));
           }
         }
       }
@@ -93,8 +97,9 @@ std::vector<double> in_bounds(const StoredMatrix& actual, const StoredMatrix& ex
 class AttentionTilesTest : public EveryInstructionSet {
  protected:
   void expect_matches_reference(const AttentionShape& shape, Storage results, TileStrip strip) {
-    SCOPED_TRACE(fmt::format("batch {} time {} heads {} / {} head_dim {} causal {} bf16 {}", shape.batch, shape.time,
-                             shape.heads, shape.kv_heads, shape.head_dim, shape.causal, results == Storage::bf16));
+    SCOPED_TRACE(fmt::format("batch {} time {} heads {} / {} head_dim {} causal {} query_every {} bf16 {}", shape.batch,
+                             shape.time, shape.heads, shape.kv_heads, shape.head_dim, shape.causal, shape.query_every,
+                             results == Storage::bf16));
     Problem fast(shape, random_, results);
     Problem slow = fast;
     const Bounds bounds = bounds_of(fast);
@@ -129,6 +134,13 @@ TEST_P(AttentionTilesTest, MatchesTheReference) {
           expect_matches_reference(make_shape(2, 37, 1, 1, head_dim, causal), results, strip);
         }
         expect_matches_reference(make_shape(2, 40, 6, 2, 16, causal), results, strip);
+        for (const int64_t time : {2, 62, 64, 66, 82, 130}) {
+          expect_matches_reference(make_shape(2, time, 2, 2, 32, causal, 2), results, strip);
+        }
+        for (const int64_t time : {1, 33, 65, 97, 98, 200}) {
+          expect_matches_reference(make_shape(1, time, 1, 1, 32, causal, 3), results, strip);
+          expect_matches_reference(make_shape(1, time, 1, 1, 32, causal, 64), results, strip);
+        }
       }
     }
   }
@@ -138,6 +150,7 @@ TEST_P(AttentionTilesTest, CutsLongSequences) {
   // Beyond 512 queries the forward pass is cut; from 257 on the backward pass takes queries in blocks.
   for (const bool causal : {false, true}) {
     expect_matches_reference(make_shape(1, 600, 1, 1, 8, causal), Storage::f32, &multiply_tile_strip<PlainTiles>);
+    expect_matches_reference(make_shape(1, 1100, 1, 1, 8, causal, 2), Storage::f32, &multiply_tile_strip<PlainTiles>);
   }
 }
 

@@ -255,23 +255,5 @@ TEST_P(MatrixProductTest, RefusesStridesThatAreTooSmall) {
   EXPECT_THROW(matrix_product(p, Precision::f32, pool_), base::Error);
 }
 
-TEST_P(MatrixProductTest, ColumnSums) {
-  for (const int64_t rows : {0, 1, 2, 3, 255, 256, 257, 1000}) {
-    for (const int64_t columns : {1, 7, 8, 9, 16, 33}) {
-      for (const bool accumulate : {false, true}) {
-        Matrix x(rows, columns, 3, 1);
-        x.fill_exact(random_);
-        Matrix fast(1, columns, 0, 1);
-        fast.fill_exact(random_);
-        Matrix slow = fast;
-        column_sums(rows, columns, x.data(), x.stride(), fast.data(), accumulate, pool_);
-        ref::column_sums(rows, columns, x.data(), x.stride(), slow.data(), accumulate);
-        EXPECT_CLOSE(fast.values(), slow.values(), exact());
-        EXPECT_TRUE(fast.padding_is_untouched());
-      }
-    }
-  }
-}
-
 }  // namespace
 }  // namespace incontext::kernels

@@ -51,7 +51,7 @@ struct Problem {
             .mean = mean.data(),
             .rstd = rstd.data()};
   }
-  NormBackward backward(bool with_past = true, bool with_beta = true) {
+  NormBackward backward(bool with_past = true, bool with_beta = true, int64_t residual_every = 1) {
     return {.kind = kind,
             .rows = x.rows(),
             .width = x.columns(),
@@ -63,7 +63,8 @@ struct Problem {
             .residual_gradient = with_past ? past.data() : nullptr,
             .dx = dx.data(),
             .dgamma = dgamma.data(),
-            .dbeta = with_beta ? dbeta.data() : nullptr};
+            .dbeta = with_beta ? dbeta.data() : nullptr,
+            .residual_every = residual_every};
   }
 };
 
@@ -115,6 +116,23 @@ TEST_P(NormTest, SweepsWidthsAndRows) {
     for (const int64_t rows : {1, 31, 32, 33, 63, 64, 65, 300, 5000}) {
       expect_matches_reference(kind, rows, 20, rows % 2 == 0, random_, pool_);
     }
+  }
+}
+
+TEST_P(NormTest, SomeRowsGoOn) {
+  for (const int64_t every : {2, 3, 50}) {
+    Problem some(NormKind::layer, 41, 24, random_);
+    norm_forward(some.forward(), pool_);
+    Problem all = some;
+    for (int64_t row = 0; row < 41; ++row) {
+      for (int64_t j = 0; j < 24; ++j) all.past.at(row, j) = row % every == 0 ? some.past.at(row / every, j) : 0;
+    }
+    Problem slow = some;
+    norm_backward(all.backward(), pool_);
+    norm_backward(some.backward(true, true, every), pool_);
+    ref::norm_backward(slow.backward(true, true, every));
+    EXPECT_CLOSE(some.dx.values(), all.dx.values(), exact());
+    EXPECT_CLOSE(slow.dx.values(), all.dx.values(), (Tolerance{.absolute = 2e-6, .relative = 1e-5}));
   }
 }
 

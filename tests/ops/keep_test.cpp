@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "ops/agreement.h"
@@ -18,18 +19,19 @@ using torch::Tensor;
 
 constexpr int64_t kWidth = 64;
 
-/// A block of a decoder, as models::Decoder puts it together.
-Tensor block(const Settings& settings, const std::vector<Tensor>& in) {
-  const Normed before = norm(settings, NormKind::layer, in[0], in[1], in[2], 1e-5, Keep::for_products);
-  const Tensor qkv = linear(settings, before.normed, in[3], in[4], {}, Keep::for_products);
-  const Tensor attended = attention(settings, qkv, {2, 2, kWidth / 2}, /*causal=*/true, Keep::for_products);
+/// A block of a decoder, as models::Decoder puts it together, of which every n-th token is read.
+Tensor block(const Settings& settings, const std::vector<Tensor>& in, int64_t read_every) {
+  const AttentionHeads heads{2, 2, kWidth / 2};
+  const Normed before = norm(settings, NormKind::layer, in[0], in[1], in[2], 1e-5, Keep::for_products, read_every);
+  const Tensor qkv = project_qkv(settings, before.normed, in[3], in[4], heads, Keep::for_products, read_every);
+  const Tensor attended = attention(settings, qkv, heads, /*causal=*/true, Keep::for_products, read_every);
   const Tensor middle = linear(settings, attended, in[5], in[6], before.residual);
   const Normed after = norm(settings, NormKind::layer, middle, in[1], in[2], 1e-5, Keep::for_products);
   return mlp(settings, after.normed, {in[7], in[8], in[9], in[10], {}, {}}, Activation::gelu_tanh, after.residual);
 }
 
 std::vector<Tensor> block_inputs() {
-  return {draw({3, 41, kWidth}, "x"),          draw({kWidth}, "gamma", 0.2) + 1,
+  return {draw({3, 42, kWidth}, "x"),          draw({kWidth}, "gamma", 0.2) + 1,
           draw({kWidth}, "beta", 0.2),         draw({3 * kWidth, kWidth}, "qkv", 0.15),
           draw({3 * kWidth}, "qkv_bias", 0.1), draw({kWidth, kWidth}, "out", 0.15),
           draw({kWidth}, "out_bias", 0.1),     draw({4 * kWidth, kWidth}, "up", 0.15),
@@ -39,24 +41,34 @@ std::vector<Tensor> block_inputs() {
 
 double size_of(const Tensor& tensor) { return tensor.norm().item<double>(); }
 
+testing::Operation block_read_every(int64_t n) {
+  return [n](const Settings& settings, const std::vector<Tensor>& in) { return block(settings, in, n); };
+}
+
 TEST(Keep, ABlockInBf16IsThatInDoubleToRounding) {
   const std::vector<Tensor> inputs = block_inputs();
-  const auto in_bf16 =
-      testing::value_and_gradients(block, {.kernels = true, .precision = Precision::bf16}, inputs, torch::kFloat32);
-  const auto exactly = testing::value_and_gradients(block, {.kernels = false}, inputs, torch::kFloat64);
-  for (size_t i = 0; i < exactly.size(); ++i) {
-    SCOPED_TRACE(i == 0 ? std::string("value") : "gradient of input " + std::to_string(i - 1));
-    EXPECT_EQ(in_bf16[i].scalar_type(), torch::kFloat32);
-    // A factor keeps 8 bits, a sum of many of them a little more; a mistake shows as a part of order 1.
-    const double off = size_of(in_bf16[i].to(torch::kFloat64) - exactly[i]) / size_of(exactly[i]);
-    EXPECT_LT(off, 0x1p-6);
-    const bool sum_alone = i == inputs.size();  // the last bias's gradient
-    EXPECT_GT(off, sum_alone ? 0 : 0x1p-12) << "nothing was rounded";
+  for (const int64_t read_every : {1, 2}) {
+    const auto in_bf16 = testing::value_and_gradients(
+        block_read_every(read_every), {.kernels = true, .precision = Precision::bf16}, inputs, torch::kFloat32);
+    const auto exactly =
+        testing::value_and_gradients(block_read_every(read_every), {.kernels = false}, inputs, torch::kFloat64);
+    for (size_t i = 0; i < exactly.size(); ++i) {
+      SCOPED_TRACE(fmt::format("read_every {} {}", read_every,
+                               i == 0 ? std::string("value") : fmt::format("gradient of input {}", i - 1)));
+      EXPECT_EQ(in_bf16[i].scalar_type(), torch::kFloat32);
+      // A factor keeps 8 bits, a sum of many of them a little more; a mistake shows as a part of order 1.
+      const double off = size_of(in_bf16[i].to(torch::kFloat64) - exactly[i]) / size_of(exactly[i]);
+      EXPECT_LT(off, 0x1p-6);
+      const bool sum_alone = i == inputs.size();  // the last bias's gradient
+      EXPECT_GT(off, sum_alone ? 0 : 0x1p-12) << "nothing was rounded";
+    }
   }
 }
 
 TEST(Keep, ABlockInFp32IsThatInDouble) {
-  testing::expect_agreement(block, block_inputs(), {.absolute = 2e-4, .relative = 1e-4});
+  for (const int64_t read_every : {1, 2}) {
+    testing::expect_agreement(block_read_every(read_every), block_inputs(), {.absolute = 2e-4, .relative = 1e-4});
+  }
 }
 
 TEST(Keep, OnlyKernelsInBf16KeepBf16) {

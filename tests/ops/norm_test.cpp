@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "ops/agreement.h"
 #include "support/gradient_check.h"
 
@@ -27,6 +28,19 @@ TEST(Norm, AgreesWithLibtorchInDouble) {
   }
 }
 
+TEST(Norm, SomeTokensGoOn) {
+  const std::vector<Tensor> inputs = {draw({2, 6, 9}, "x"), draw({9}, "gamma"), draw({9}, "beta")};
+  for (const int64_t every : {2, 3}) {
+    testing::expect_agreement(
+        [&](const Settings& settings, const std::vector<Tensor>& in) {
+          const Normed result = norm(settings, NormKind::layer, in[0], in[1], in[2], 1e-5, Keep::f32, every);
+          EXPECT_EQ(result.residual.sizes(), (std::vector<int64_t>{2, 6 / every, 9}));
+          return torch::cat({result.normed.flatten(), result.residual.flatten()});
+        },
+        inputs, testing::accumulated(testing::kEpsilonF32, 64, 30));
+  }
+}
+
 TEST(Norm, GradientsByCentralDifferences) {
   const std::vector<Tensor> inputs = {draw({2, 5}, "x"), draw({5}, "gamma"), draw({5}, "beta")};
   for (const NormKind kind : {NormKind::layer, NormKind::rms}) {
@@ -45,6 +59,19 @@ TEST(Norm, UnusedOutputsNeedNoGradient) {
         norm({.kernels = false}, NormKind::layer, reference, torch::ones({5}), torch::zeros({5}), 1e-5);
     (normed ? expected.normed : expected.residual).square().sum().backward();
     EXPECT_TENSORS_CLOSE(x.grad(), reference.grad(), testing::accumulated(testing::kEpsilonF32, 64, 10));
+  }
+  Tensor x = draw({2, 4, 5}, "x").set_requires_grad(true);
+  norm({}, NormKind::layer, x, torch::ones({5}), torch::zeros({5}), 1e-5, Keep::f32, 2).residual.sum().backward();
+  EXPECT_TENSORS_CLOSE(x.grad().select(2, 0).contiguous(), torch::tensor({{1.0, 0.0, 1.0, 0.0}, {1.0, 0.0, 1.0, 0.0}}),
+                       testing::exact());
+}
+
+TEST(Norm, RefusesTokensThatDoNotDivide) {
+  const Tensor gamma = torch::ones({5});
+  for (const bool kernels : {true, false}) {
+    const Settings settings{.kernels = kernels};
+    EXPECT_THROW(norm(settings, NormKind::rms, draw({2, 3, 5}, "x"), gamma, {}, 1e-5, Keep::f32, 2), base::Error);
+    EXPECT_THROW(norm(settings, NormKind::rms, draw({4, 5}, "x"), gamma, {}, 1e-5, Keep::f32, 2), base::Error);
   }
 }
 

@@ -29,19 +29,26 @@ HWY_INLINE void ForEachStrip(int64_t rows, const Work& work) {
   for (int64_t i = 0; i < rows; i += kTileRows) work(i, std::min(kTileRows, rows - i));
 }
 
-/// One strip of A against the panels that hold the first `columns` columns of B (panels panel_depth rows high, of
-/// which `depth` are multiplied), and finish(first column, tile) for each tile.
+/// One strip of A against the panels that hold the first `columns` columns of B [depth, columns], and
+/// finish(first column, tile) for each tile.
 template <class Finish>
-HWY_INLINE void MultiplyPanels(const Left& a, int64_t rows, const float* panels, int64_t panel_depth, int64_t depth,
-                               int64_t columns, const Finish& finish) {
-  for (int64_t j = 0; j < columns; j += kTileColumns, panels += panel_depth * kTileColumns) {
+HWY_INLINE void MultiplyPanels(const Left& a, int64_t rows, Panels b, int64_t depth, int64_t columns,
+                               const Finish& finish) {
+  for (int64_t j = 0; j < columns; j += kTileColumns, b = b.skip(1)) {
     const auto finish_tile = [&](auto& tile) HWY_ATTR { finish(j, tile); };
     if (columns - j <= kLanes) {
-      MultiplyRows<1>(a, rows, panels, depth, finish_tile);
+      MultiplyRows<1>(a, rows, b, depth, finish_tile);
     } else {
-      MultiplyRows<2>(a, rows, panels, depth, finish_tile);
+      MultiplyRows<2>(a, rows, b, depth, finish_tile);
     }
   }
+}
+
+/// Panels over the head's elements: [rows, head_dim] where they lie, or packed in a scratch buffer.
+HWY_INLINE Panels PanelsOfRows(const float* in, int64_t stride, int64_t rows, int64_t head_dim, float* packed) {
+  if (head_dim % kTileColumns == 0) return PanelsInPlace(in, stride);
+  PackRows<kTileColumns>(in, stride, rows, head_dim, packed, rows * kTileColumns);
+  return PackedPanels(packed, rows);
 }
 
 /// Stores a tile, or adds it, into a matrix of which `rows` and `columns` are left.

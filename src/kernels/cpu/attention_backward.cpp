@@ -18,53 +18,51 @@
 HWY_BEFORE_NAMESPACE();
 namespace incontext::kernels::HWY_NAMESPACE {
 
-/// One sequence and KV head: keys and values packed both ways.
+/// One sequence and KV head.
 struct BackwardHead {
-  const float* keys_t;    // panels [head_dim, kTileColumns] over tokens
-  const float* values_t;  // the same of v
-  const float* keys;      // panels [time, kTileColumns] over head_dim
+  Panels keys_t, values_t;  // over tokens
+  Panels keys;              // over head_dim
 };
 
 /// A block of queries of one head.
 struct Block {
   int64_t b, h, first, rows;
-  int64_t stride;     // of p and ds
-  float* p;           // [rows, stride] probabilities
-  float* ds;          // [rows, stride] gradients of scale * q·k, times scale
-  const float* q;     // panels [rows, kTileColumns] over head_dim
-  const float* dout;  // the same
+  int64_t stride;  // of p and ds
+  float* p;        // [rows, stride] probabilities
+  float* ds;       // [rows, stride] gradients of scale * q·k, times scale
+  Panels q, dout;  // of its rows, over head_dim
 };
 
 /// Fills p and ds of a block, and dq.
 void QueryGradients(const AttentionBackward& args, const BackwardHead& head, const Block& block) {
   const AttentionShape& s = args.shape;
-  const int64_t token = block.b * s.time + block.first;
+  const int64_t row = block.b * s.queries() + block.first;
   const int64_t column = block.h * s.head_dim;
-  const float* lse = args.log_sum_exp + (block.b * s.heads + block.h) * s.time + block.first;
+  const float* lse = args.log_sum_exp + (block.b * s.heads + block.h) * s.queries() + block.first;
   // Columns past what the last query of a strip sees are read by the products over tokens: they must be 0.
-  const int64_t all = s.causal ? block.first + block.rows : s.time;
+  const int64_t all = s.keys_before(block.first + block.rows);
   ForEachStrip(block.rows, [&](int64_t i, int64_t strip) HWY_ATTR {
-    const int64_t seen = s.causal ? block.first + i + strip : s.time;
+    const int64_t seen = s.seen_by(block.first + i + strip - 1);
     float* p = block.p + i * block.stride;
     float* ds = block.ds + i * block.stride;
-    const float* q = args.q.f32() + (token + i) * args.q_stride + column;
-    const float* dout = args.dout.f32() + (token + i) * args.dout_stride + column;
-    const float* out = args.out.f32() + (token + i) * args.out_stride + column;
-    float* dq = args.dq.f32() + (token + i) * args.dq_stride + column;
+    const float* q = args.q.f32() + (row + i) * args.q_stride + column;
+    const float* dout = args.dout.f32() + (row + i) * args.dout_stride + column;
+    const float* out = args.out.f32() + (row + i) * args.out_stride + column;
+    float* dq = args.dq.f32() + (row + i) * args.dq_stride + column;
     FetchRows<0>(out, args.out_stride, strip, s.head_dim);
     FetchRows<1>(dq, args.dq_stride, strip, s.head_dim);
-    MultiplyPanels({q, args.q_stride, 1}, strip, head.keys_t, s.head_dim, s.head_dim, seen,
+    MultiplyPanels({q, args.q_stride, 1}, strip, head.keys_t, s.head_dim, seen,
                    [&](int64_t j, auto& tile) HWY_ATTR { StoreTile(tile, p + j, block.stride); });
-    MultiplyPanels({dout, args.dout_stride, 1}, strip, head.values_t, s.head_dim, s.head_dim, seen,
+    MultiplyPanels({dout, args.dout_stride, 1}, strip, head.values_t, s.head_dim, seen,
                    [&](int64_t j, auto& tile) HWY_ATTR { StoreTile(tile, ds + j, block.stride); });
     for (int64_t r = 0; r < strip; ++r) {
       const float delta = DotOf(dout + r * args.dout_stride, out + r * args.out_stride, s.head_dim);
-      const int64_t count = s.causal ? block.first + i + r + 1 : s.time;
+      const int64_t count = s.seen_by(block.first + i + r);
       BackwardRow(p + r * block.stride, ds + r * block.stride, count, RoundUp(all, kLanes), s.scale, lse[i + r], delta);
     }
-    MultiplyPanels({ds, block.stride, 1}, strip, head.keys, s.time, seen, s.head_dim,
-                   [&](int64_t d, auto& tile)
-                       HWY_ATTR { EmitTile(tile, strip, s.head_dim - d, false, dq + d, args.dq_stride); });
+    MultiplyPanels({ds, block.stride, 1}, strip, head.keys, seen, s.head_dim, [&](int64_t d, auto& tile) HWY_ATTR {
+      EmitTile(tile, strip, s.head_dim - d, false, dq + d, args.dq_stride);
+    });
   });
 }
 
@@ -72,17 +70,18 @@ void QueryGradients(const AttentionBackward& args, const BackwardHead& head, con
 /// no earlier block has reached.
 void KeyGradients(const AttentionBackward& args, const Block& block, bool first_head, float* dk, float* dv) {
   const AttentionShape& s = args.shape;
-  const auto product = [&](const float* weights, const float* right, int64_t j, int64_t strip, float* to,
+  const auto product = [&](const float* weights, const Panels& right, int64_t j, int64_t strip, float* to,
                            int64_t stride) HWY_ATTR {
     // Queries before token j do not see it.
-    const int64_t skipped = s.causal ? std::clamp(j - block.first, int64_t{0}, block.rows) : 0;
-    const bool untouched = first_head && (s.causal ? j >= block.first : block.first == 0);
-    MultiplyPanels({weights + skipped * block.stride + j, 1, block.stride}, strip, right + skipped * kTileColumns,
-                   block.rows, block.rows - skipped, s.head_dim, [&](int64_t d, auto& tile) HWY_ATTR {
+    const int64_t first_seer = s.causal ? (j + s.query_every - 1) / s.query_every : 0;
+    const int64_t skipped = std::clamp(first_seer - block.first, int64_t{0}, block.rows);
+    const bool untouched = first_head && (block.first == 0 || j >= s.keys_before(block.first));
+    MultiplyPanels({weights + skipped * block.stride + j, 1, block.stride}, strip, right.row(skipped),
+                   block.rows - skipped, s.head_dim, [&](int64_t d, auto& tile) HWY_ATTR {
                      EmitTile(tile, strip, s.head_dim - d, !untouched, to + j * stride + d, stride);
                    });
   };
-  ForEachStrip(s.causal ? block.first + block.rows : s.time, [&](int64_t j, int64_t strip) HWY_ATTR {
+  ForEachStrip(s.keys_before(block.first + block.rows), [&](int64_t j, int64_t strip) HWY_ATTR {
     FetchRows<1>(dv + j * args.dv_stride, args.dv_stride, strip, s.head_dim);
     FetchRows<1>(dk + j * args.dk_stride, args.dk_stride, strip, s.head_dim);
     product(block.p, block.dout, j, strip, dv, args.dv_stride);
@@ -102,13 +101,13 @@ void BackwardGroup(const AttentionBackward& args, int64_t b, int64_t kv_head) {
   const float* v = args.v.f32() + token * args.v_stride + column;
   PackTransposed<kTileColumns>(k, args.k_stride, s.head_dim, s.time, keys_t, s.head_dim * kTileColumns);
   PackTransposed<kTileColumns>(v, args.v_stride, s.head_dim, s.time, keys_t + across, s.head_dim * kTileColumns);
-  PackRows<kTileColumns>(k, args.k_stride, s.time, s.head_dim, keys, s.time * kTileColumns);
-  const BackwardHead head{keys_t, keys_t + across, keys};
+  const BackwardHead head{PackedPanels(keys_t, s.head_dim), PackedPanels(keys_t + across, s.head_dim),
+                          PanelsOfRows(k, args.k_stride, s.time, s.head_dim, keys)};
 
   // Rows of p and ds together: half the second-level cache, and for the products over queries at least 4 strips.
   const int64_t stride = PaddedColumns(s.time);
   const int64_t at_once = std::max(4 * kTileRows, 32768 / stride / kTileRows * kTileRows);
-  const int64_t most = std::min(at_once, s.time);
+  const int64_t most = std::min(at_once, s.queries());
   float* probabilities = scratch(Scratch::scores, RoundUp(most, kTileRows) * stride);
   float* gradients = scratch(Scratch::gradients, RoundUp(most, kTileRows) * stride);
   float* packed = scratch(Scratch::extra, 2 * PaddedColumns(s.head_dim) * most);
@@ -116,14 +115,15 @@ void BackwardGroup(const AttentionBackward& args, int64_t b, int64_t kv_head) {
   float* dv = args.dv.f32() + token * args.dv_stride + column;
   const int64_t group = s.heads / s.kv_heads;
   for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
-    for (int64_t first = 0; first < s.time; first += at_once) {
-      const int64_t rows = std::min(at_once, s.time - first);
-      float* packed_dout = packed + PaddedColumns(s.head_dim) * rows;
-      PackRows<kTileColumns>(args.q.f32() + (token + first) * args.q_stride + h * s.head_dim, args.q_stride, rows,
-                             s.head_dim, packed, rows * kTileColumns);
-      PackRows<kTileColumns>(args.dout.f32() + (token + first) * args.dout_stride + h * s.head_dim, args.dout_stride,
-                             rows, s.head_dim, packed_dout, rows * kTileColumns);
-      const Block block{b, h, first, rows, stride, probabilities, gradients, packed, packed_dout};
+    for (int64_t first = 0; first < s.queries(); first += at_once) {
+      const int64_t row = b * s.queries() + first;
+      const int64_t rows = std::min(at_once, s.queries() - first);
+      const int64_t column_of_head = h * s.head_dim;
+      const Panels q =
+          PanelsOfRows(args.q.f32() + row * args.q_stride + column_of_head, args.q_stride, rows, s.head_dim, packed);
+      const Panels dout = PanelsOfRows(args.dout.f32() + row * args.dout_stride + column_of_head, args.dout_stride,
+                                       rows, s.head_dim, packed + PaddedColumns(s.head_dim) * rows);
+      const Block block{b, h, first, rows, stride, probabilities, gradients, q, dout};
       QueryGradients(args, head, block);
       KeyGradients(args, block, h == kv_head * group, dk, dv);
     }
@@ -135,7 +135,8 @@ void BackwardGroupCopied(const AttentionBackward& args, int64_t b, int64_t kv_he
   const AttentionShape& s = args.shape;
   const int64_t group = s.heads / s.kv_heads;
   const int64_t width = group * s.head_dim;  // of queries
-  const int64_t of_queries = s.time * width, of_keys = s.time * s.head_dim;
+  const int64_t queries = s.queries(), row = b * queries;
+  const int64_t of_queries = queries * width, of_keys = s.time * s.head_dim;
   float* copies = scratch(Scratch::partial, 4 * (of_queries + of_keys));
   float* q = copies;
   float* out = q + of_queries;
@@ -146,9 +147,9 @@ void BackwardGroupCopied(const AttentionBackward& args, int64_t b, int64_t kv_he
   float* dk = v + of_keys;
   float* dv = dk + of_keys;
   const int64_t token = b * s.time, query_column = kv_head * width, column = kv_head * s.head_dim;
-  CopyRowsIn(args.q + token * args.q_stride + query_column, args.q_stride, s.time, width, q);
-  CopyRowsIn(args.out + token * args.out_stride + query_column, args.out_stride, s.time, width, out);
-  CopyRowsIn(args.dout + token * args.dout_stride + query_column, args.dout_stride, s.time, width, dout);
+  CopyRowsIn(args.q + row * args.q_stride + query_column, args.q_stride, queries, width, q);
+  CopyRowsIn(args.out + row * args.out_stride + query_column, args.out_stride, queries, width, out);
+  CopyRowsIn(args.dout + row * args.dout_stride + query_column, args.dout_stride, queries, width, dout);
   CopyRowsIn(args.k + token * args.k_stride + column, args.k_stride, s.time, s.head_dim, k);
   CopyRowsIn(args.v + token * args.v_stride + column, args.v_stride, s.time, s.head_dim, v);
   AttentionBackward copied{.shape = s,
@@ -162,7 +163,7 @@ void BackwardGroupCopied(const AttentionBackward& args, int64_t b, int64_t kv_he
                            .dout = dout,
                            .out_stride = width,
                            .dout_stride = width,
-                           .log_sum_exp = args.log_sum_exp + (b * s.heads + kv_head * group) * s.time,
+                           .log_sum_exp = args.log_sum_exp + (b * s.heads + kv_head * group) * queries,
                            .dq = dq,
                            .dk = dk,
                            .dv = dv,
@@ -172,7 +173,7 @@ void BackwardGroupCopied(const AttentionBackward& args, int64_t b, int64_t kv_he
   copied.shape.batch = copied.shape.kv_heads = 1;
   copied.shape.heads = group;
   BackwardGroup(copied, 0, 0);
-  CopyRowsOut(dq, s.time, width, args.dq + token * args.dq_stride + query_column, args.dq_stride);
+  CopyRowsOut(dq, queries, width, args.dq + row * args.dq_stride + query_column, args.dq_stride);
   CopyRowsOut(dk, s.time, s.head_dim, args.dk + token * args.dk_stride + column, args.dk_stride);
   CopyRowsOut(dv, s.time, s.head_dim, args.dv + token * args.dv_stride + column, args.dv_stride);
 }

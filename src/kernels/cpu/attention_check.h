@@ -12,6 +12,7 @@ inline void check_attention(const char* where, const AttentionShape& s) {
               where, s.batch, s.time, s.head_dim);
   base::check(s.kv_heads >= 1 && s.heads >= 1 && s.heads % s.kv_heads == 0,
               "[{}] expected heads to be a multiple of kv_heads, got {} and {}", where, s.heads, s.kv_heads);
+  base::check(s.query_every >= 1, "[{}] expected query_every of at least 1, got {}", where, s.query_every);
 }
 
 }  // namespace incontext::kernels

@@ -18,11 +18,10 @@
 HWY_BEFORE_NAMESPACE();
 namespace incontext::kernels::HWY_NAMESPACE {
 
-/// Keys and values of one sequence and KV head, packed; the keys transposed.
+/// Keys, transposed, and values of one sequence and KV head.
 struct ForwardHead {
-  const float* keys;    // panels [head_dim, kTileColumns] over tokens
-  const float* values;  // panels [tokens, kTileColumns] over head_dim
-  int64_t tokens;
+  Panels keys;    // over tokens
+  Panels values;  // over head_dim
 };
 
 /// Multiplies row r of a tile by factors[r].
@@ -41,34 +40,34 @@ void ForwardBlock(const AttentionForward& args, const ForwardHead& head, int64_t
                   int64_t rows) {
   const AttentionShape& s = args.shape;
   const float factor = s.scale * kLog2E;
-  const int64_t keys = s.causal ? first + rows : s.time;
+  const int64_t keys = s.seen_by(first + rows - 1);
   const int64_t stride = PaddedColumns(keys);
   float* scores = scratch(Scratch::scores, RoundUp(rows, kTileRows) * stride);
   float* factors = scratch(Scratch::extra, RoundUp(rows, kTileRows));
-  const float* q = args.q.f32() + (b * s.time + first) * args.q_stride + h * s.head_dim;
+  const float* q = args.q.f32() + (b * s.queries() + first) * args.q_stride + h * s.head_dim;
   for (int64_t j = 0; j < keys; j += kTileColumns) {
-    const float* panel = head.keys + j * s.head_dim;
+    const Panels panel = head.keys.skip(j / kTileColumns);
     ForEachStrip(rows, [&](int64_t i, int64_t strip) HWY_ATTR {
-      const int64_t seen = s.causal ? first + i + strip : s.time;  // by the last query of the strip
+      const int64_t seen = s.seen_by(first + i + strip - 1);  // by the last query of the strip
       if (j >= seen) return;
-      MultiplyPanels({q + i * args.q_stride, args.q_stride, 1}, strip, panel, s.head_dim, s.head_dim,
+      MultiplyPanels({q + i * args.q_stride, args.q_stride, 1}, strip, panel, s.head_dim,
                      std::min(kTileColumns, seen - j),
                      [&](int64_t, auto& tile) HWY_ATTR { StoreTile(tile, scores + i * stride + j, stride); });
     });
   }
   ForEachStrip(rows, [&](int64_t i, int64_t strip) HWY_ATTR {
-    const int64_t seen = s.causal ? first + i + strip : s.time;
-    float* out = args.out.f32() + (b * s.time + first + i) * args.out_stride + h * s.head_dim;
+    const int64_t seen = s.seen_by(first + i + strip - 1);
+    float* out = args.out.f32() + (b * s.queries() + first + i) * args.out_stride + h * s.head_dim;
     FetchRows<1>(out, args.out_stride, strip, s.head_dim);
     for (int64_t r = i; r < i + strip; ++r) {
-      const int64_t count = s.causal ? first + r + 1 : s.time;
+      const int64_t count = s.seen_by(first + r);
       const RowSoftmax row = SoftmaxRow(scores + r * stride, count, RoundUp(seen, kLanes), factor);
       factors[r] = 1 / row.sum;
       if (args.log_sum_exp != nullptr) {
-        args.log_sum_exp[(b * s.heads + h) * s.time + first + r] = s.scale * row.highest + std::log(row.sum);
+        args.log_sum_exp[(b * s.heads + h) * s.queries() + first + r] = s.scale * row.highest + std::log(row.sum);
       }
     }
-    MultiplyPanels({scores + i * stride, stride, 1}, strip, head.values, head.tokens, seen, s.head_dim,
+    MultiplyPanels({scores + i * stride, stride, 1}, strip, head.values, seen, s.head_dim,
                    [&](int64_t d, auto& tile) HWY_ATTR {
                      ScaleRows(tile, factors + i);
                      EmitTile(tile, strip, s.head_dim - d, false, out + d, args.out_stride);
@@ -79,18 +78,19 @@ void ForwardBlock(const AttentionForward& args, const ForwardHead& head, int64_t
 /// Queries [first, last) of all heads that share a KV head.
 void ForwardGroup(const AttentionForward& args, int64_t b, int64_t kv_head, int64_t first, int64_t last) {
   const AttentionShape& s = args.shape;
-  const int64_t tokens = s.causal ? last : s.time;
+  const int64_t tokens = s.seen_by(last - 1);
   float* keys = scratch(Scratch::left, PaddedColumns(tokens) * s.head_dim);
   float* values = scratch(Scratch::right, PaddedColumns(s.head_dim) * tokens);
   PackTransposed<kTileColumns>(args.k.f32() + b * s.time * args.k_stride + kv_head * s.head_dim, args.k_stride,
                                s.head_dim, tokens, keys, s.head_dim * kTileColumns);
-  PackRows<kTileColumns>(args.v.f32() + b * s.time * args.v_stride + kv_head * s.head_dim, args.v_stride, tokens,
-                         s.head_dim, values, tokens * kTileColumns);
+  const ForwardHead head{PackedPanels(keys, s.head_dim),
+                         PanelsOfRows(args.v.f32() + b * s.time * args.v_stride + kv_head * s.head_dim, args.v_stride,
+                                      tokens, s.head_dim, values)};
   const int64_t group = s.heads / s.kv_heads;
   const int64_t at_once = QueriesAtOnce(tokens, s.head_dim);
   for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
     for (int64_t i = first; i < last; i += at_once) {
-      ForwardBlock(args, {keys, values, tokens}, b, h, i, std::min(at_once, last - i));
+      ForwardBlock(args, head, b, h, i, std::min(at_once, last - i));
     }
   }
 }
@@ -99,14 +99,14 @@ void ForwardGroup(const AttentionForward& args, int64_t b, int64_t kv_head, int6
 void ForwardGroupCopied(const AttentionForward& args, int64_t b, int64_t kv_head, int64_t first, int64_t last) {
   const AttentionShape& s = args.shape;
   const int64_t group = s.heads / s.kv_heads;
-  const int64_t tokens = s.causal ? last : s.time;
+  const int64_t tokens = s.seen_by(last - 1);
   const int64_t width = group * s.head_dim;  // of queries
-  const int64_t token = b * s.time;
-  float* queries = scratch(Scratch::partial, 2 * s.time * width + 2 * tokens * s.head_dim);
-  float* out = queries + s.time * width;
-  float* keys = out + s.time * width;
+  const int64_t token = b * s.time, row = b * s.queries();
+  float* queries = scratch(Scratch::partial, 2 * s.queries() * width + 2 * tokens * s.head_dim);
+  float* out = queries + s.queries() * width;
+  float* keys = out + s.queries() * width;
   float* values = keys + tokens * s.head_dim;
-  CopyRowsIn(args.q + (token + first) * args.q_stride + kv_head * width, args.q_stride, last - first, width,
+  CopyRowsIn(args.q + (row + first) * args.q_stride + kv_head * width, args.q_stride, last - first, width,
              queries + first * width);
   CopyRowsIn(args.k + token * args.k_stride + kv_head * s.head_dim, args.k_stride, tokens, s.head_dim, keys);
   CopyRowsIn(args.v + token * args.v_stride + kv_head * s.head_dim, args.v_stride, tokens, s.head_dim, values);
@@ -122,10 +122,10 @@ void ForwardGroupCopied(const AttentionForward& args, int64_t b, int64_t kv_head
   copied.shape.batch = copied.shape.kv_heads = 1;
   copied.shape.heads = group;
   if (args.log_sum_exp != nullptr) {
-    copied.log_sum_exp = args.log_sum_exp + (b * s.heads + kv_head * group) * s.time;
+    copied.log_sum_exp = args.log_sum_exp + (b * s.heads + kv_head * group) * s.queries();
   }
   ForwardGroup(copied, 0, 0, first, last);
-  CopyRowsOut(out + first * width, last - first, width, args.out + (token + first) * args.out_stride + kv_head * width,
+  CopyRowsOut(out + first * width, last - first, width, args.out + (row + first) * args.out_stride + kv_head * width,
               args.out_stride);
 }
 
@@ -146,13 +146,13 @@ void attention_forward(const AttentionForward& args, base::ThreadPool& pool) {
   check_attention("attention_forward", s);
   apply_environment();
   constexpr int64_t kQueries = 512;  // a longer sequence is cut, for the sake of threads
-  const int64_t cuts = (s.time + kQueries - 1) / kQueries;
+  const int64_t cuts = (s.queries() + kQueries - 1) / kQueries;
   const bool copied = args.q.is_bf16() || args.k.is_bf16() || args.v.is_bf16() || args.out.is_bf16();
   const auto group = copied ? HWY_DYNAMIC_DISPATCH(ForwardGroupCopied) : HWY_DYNAMIC_DISPATCH(ForwardGroup);
   pool.run(s.batch * s.kv_heads * cuts, [&](int64_t piece, int) {
     const int64_t first = piece % cuts * kQueries;
     const int64_t head = piece / cuts;
-    group(args, head / s.kv_heads, head % s.kv_heads, first, std::min(s.time, first + kQueries));
+    group(args, head / s.kv_heads, head % s.kv_heads, first, std::min(s.queries(), first + kQueries));
   });
 }
 

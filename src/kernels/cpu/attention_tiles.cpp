@@ -111,8 +111,8 @@ HeadRows HeadOf(const ConstArray& array, int64_t stride, int64_t first, int64_t 
 void TilesForwardGroup(const AttentionForward& args, TileStrip multiply, int64_t b, int64_t kv_head, int64_t first,
                        int64_t last) {
   const AttentionShape& s = args.shape;
-  const int64_t tokens = s.causal ? last : s.time;
-  const int64_t start = b * s.time;
+  const int64_t tokens = s.seen_by(last - 1);
+  const int64_t start = b * s.time, query_start = b * s.queries();
   const HeadRows k = HeadOf(args.k, args.k_stride, start, tokens, kv_head, s.head_dim);
   const HeadRows v = HeadOf(args.v, args.v_stride, start, tokens, kv_head, s.head_dim);
   const int64_t token_tiles = k.row_tiles(), depth = k.column_tiles();
@@ -130,17 +130,17 @@ void TilesForwardGroup(const AttentionForward& args, TileStrip multiply, int64_t
   Fetches nothing;
   const int64_t group = s.heads / s.kv_heads;
   for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
-    const HeadRows q = HeadOf(args.q, args.q_stride, start, last, h, s.head_dim);
+    const HeadRows q = HeadOf(args.q, args.q_stride, query_start, last, h, s.head_dim);
     for (int64_t i = first; i < last; i += kTileBlock) {
       const int64_t rows = std::min(kTileBlock, last - i);
-      const int64_t tiles = TilesOf(s.causal ? i + rows : s.time), stride = tiles * kTileBlock;
+      const int64_t tiles = TilesOf(s.seen_by(i + rows - 1)), stride = tiles * kTileBlock;
       multiply(StripOf(q, i, packed), keys, depth, tiles, scores, nothing);
       for (int64_t r = 0; r < rows; ++r) {
         float* row = scores + r * stride;
-        const RowSoftmax softmax = SoftmaxRow(row, s.causal ? i + r + 1 : s.time, stride, s.scale * kLog2E);
+        const RowSoftmax softmax = SoftmaxRow(row, s.seen_by(i + r), stride, s.scale * kLog2E);
         factors[r] = 1 / softmax.sum;
         if (args.log_sum_exp != nullptr) {
-          args.log_sum_exp[(b * s.heads + h) * s.time + i + r] = s.scale * softmax.highest + std::log(softmax.sum);
+          args.log_sum_exp[(b * s.heads + h) * s.queries() + i + r] = s.scale * softmax.highest + std::log(softmax.sum);
         }
         NarrowRow(row, stride, probabilities + r * stride);
       }
@@ -149,7 +149,7 @@ void TilesForwardGroup(const AttentionForward& args, TileStrip multiply, int64_t
         multiply({.data = probabilities, .row = stride, .step = kTileBlock, .rows = rows},
                  values + d * token_tiles * kTileBlockSize, tiles, 1, sums, nothing);
         StoreRows(sums, kTileBlock, factors, rows, std::min(kTileBlock, s.head_dim - d * kTileBlock),
-                  args.out + (start + i) * args.out_stride + h * s.head_dim + d * kTileBlock, args.out_stride);
+                  args.out + (query_start + i) * args.out_stride + h * s.head_dim + d * kTileBlock, args.out_stride);
       }
     }
   }
@@ -186,18 +186,18 @@ void TilesQueryGradients(const AttentionBackward& args, TileStrip multiply, cons
   Fetches nothing;
   for (int64_t tile = 0; tile < block.tiles; ++tile) {
     const int64_t first = (block.first + tile) * kTileBlock;
-    const int64_t rows = std::min(kTileBlock, s.time - first);
-    const int64_t tiles = TilesOf(s.causal ? first + rows : s.time), stride = tiles * kTileBlock;
-    const int64_t token = block.b * s.time + first;
+    const int64_t rows = std::min(kTileBlock, s.queries() - first);
+    const int64_t tiles = TilesOf(s.seen_by(first + rows - 1)), stride = tiles * kTileBlock;
+    const int64_t row = block.b * s.queries() + first;
     multiply(StripOf(block.q, first, block.left), head.keys_across, head.depth, tiles, block.scores, nothing);
     multiply(StripOf(block.dout, first, block.left), head.values_across, head.depth, tiles, block.changes, nothing);
     uint16_t* p = block.p + tile * kTileBlock * across;
     uint16_t* ds = block.ds + tile * kTileBlock * across;
     for (int64_t r = 0; r < rows; ++r) {
-      const float delta = DotOf(args.dout + (token + r) * args.dout_stride + block.h * s.head_dim,
-                                args.out + (token + r) * args.out_stride + block.h * s.head_dim, s.head_dim);
-      BackwardRow(block.scores + r * stride, block.changes + r * stride, s.causal ? first + r + 1 : s.time, stride,
-                  s.scale, args.log_sum_exp[(block.b * s.heads + block.h) * s.time + first + r], delta);
+      const float delta = DotOf(args.dout + (row + r) * args.dout_stride + block.h * s.head_dim,
+                                args.out + (row + r) * args.out_stride + block.h * s.head_dim, s.head_dim);
+      BackwardRow(block.scores + r * stride, block.changes + r * stride, s.seen_by(first + r), stride, s.scale,
+                  args.log_sum_exp[(block.b * s.heads + block.h) * s.queries() + first + r], delta);
       NarrowRow(block.scores + r * stride, stride, p + r * across);
       NarrowRow(block.changes + r * stride, stride, ds + r * across);
     }
@@ -209,7 +209,7 @@ void TilesQueryGradients(const AttentionBackward& args, TileStrip multiply, cons
       multiply({.data = ds, .row = across, .step = kTileBlock, .rows = rows},
                head.keys_down + d * head.token_tiles * kTileBlockSize, tiles, 1, block.sums, nothing);
       StoreRows(block.sums, kTileBlock, nullptr, rows, std::min(kTileBlock, s.head_dim - d * kTileBlock),
-                args.dq + token * args.dq_stride + block.h * s.head_dim + d * kTileBlock, args.dq_stride);
+                args.dq + row * args.dq_stride + block.h * s.head_dim + d * kTileBlock, args.dq_stride);
     }
   }
 }
@@ -217,23 +217,26 @@ void TilesQueryGradients(const AttentionBackward& args, TileStrip multiply, cons
 /// Adds weightsᵀ·right over the queries of a block to [token_tiles * 32, depth * 32] `out`; right is `rows` packed.
 void TilesAddTransposed(const AttentionBackward& args, TileStrip multiply, const TilesBackwardHead& head,
                         const TilesBackwardBlock& block, const uint16_t* weights, const HeadRows& right, float* out) {
-  const bool causal = args.shape.causal, by_pairs = takes_pairs(multiply);
+  const AttentionShape& s = args.shape;
+  const bool by_pairs = takes_pairs(multiply);
   const int64_t across = head.token_tiles * kTileBlock, width = head.depth * kTileBlock;
   const int64_t first = block.first * kTileBlock;
   PackDown({right.data + first * right.stride, right.stride, std::min(block.tiles * kTileBlock, right.rows - first),
             right.columns},
            block.right);
   Fetches nothing;
-  for (int64_t j = 0; j < (causal ? block.first + block.tiles : head.token_tiles); ++j) {
-    // Queries before token j do not see it.
-    const int64_t skipped = causal ? std::max<int64_t>(0, j - block.first) : 0;
+  const int64_t last_query = std::min(first + block.tiles * kTileBlock, s.queries()) - 1;
+  for (int64_t j = 0; j < TilesOf(s.seen_by(last_query)); ++j) {
+    // Queries before the first token of tile j do not see it.
+    const int64_t first_seer = s.causal ? (j * kTileBlock + s.query_every - 1) / s.query_every : 0;
+    const int64_t skipped = std::max<int64_t>(0, first_seer / kTileBlock - block.first);
     for (int64_t i = skipped; i < block.tiles; ++i) {
       const BlockRows<uint16_t> in{weights + i * kTileBlock * across + j * kTileBlock, across};
       auto* left = reinterpret_cast<uint32_t*>(block.left + (i - skipped) * kTileBlockSize);
       by_pairs ? PackLeftBlockByPairs(in, left) : PackLeftBlock(in, true, left);
     }
     LeftStrip left = by_pairs ? left_by_pairs(block.left) : LeftStrip{block.left};
-    left.rows = std::min(kTileBlock, args.shape.time - j * kTileBlock);
+    left.rows = std::min(kTileBlock, s.time - j * kTileBlock);
     for (int64_t d = 0; d < head.depth; ++d) {
       multiply(left, block.right + (d * block.tiles + skipped) * kTileBlockSize, block.tiles - skipped, 1, block.sums,
                nothing);
@@ -254,10 +257,10 @@ void TilesBackwardGroup(const AttentionBackward& args, TileStrip multiply, int64
   const int64_t start = b * s.time;
   const HeadRows k = HeadOf(args.k, args.k_stride, start, s.time, kv_head, s.head_dim);
   const HeadRows v = HeadOf(args.v, args.v_stride, start, s.time, kv_head, s.head_dim);
-  const int64_t token_tiles = k.row_tiles(), depth = k.column_tiles();
+  const int64_t token_tiles = k.row_tiles(), query_tiles = TilesOf(s.queries()), depth = k.column_tiles();
   const int64_t across = token_tiles * kTileBlock, width = depth * kTileBlock;
   // Probabilities and their gradients together: 256 KiB of the second-level cache.
-  const int64_t at_once = std::clamp<int64_t>(65536 / (across * kTileBlock), 1, token_tiles);
+  const int64_t at_once = std::clamp<int64_t>(65536 / (across * kTileBlock), 1, query_tiles);
   const int64_t block_size = at_once * kTileBlock * across, packed_size = token_tiles * depth * kTileBlockSize;
   const int64_t strip_size = std::max(at_once, depth) * kTileBlockSize;
   Carver carver(scratch(Scratch::partial, 2 * packed_size + 2 * across * width + block_size + strip_size +
@@ -289,10 +292,10 @@ void TilesBackwardGroup(const AttentionBackward& args, TileStrip multiply, int64
   std::fill_n(head.dv, across * width, 0.0F);
   const int64_t group = s.heads / s.kv_heads;
   for (block.h = kv_head * group; block.h < (kv_head + 1) * group; ++block.h) {
-    block.q = HeadOf(args.q, args.q_stride, start, s.time, block.h, s.head_dim);
-    block.dout = HeadOf(args.dout, args.dout_stride, start, s.time, block.h, s.head_dim);
-    for (block.first = 0; block.first < token_tiles; block.first += at_once) {
-      block.tiles = std::min(at_once, token_tiles - block.first);
+    block.q = HeadOf(args.q, args.q_stride, b * s.queries(), s.queries(), block.h, s.head_dim);
+    block.dout = HeadOf(args.dout, args.dout_stride, b * s.queries(), s.queries(), block.h, s.head_dim);
+    for (block.first = 0; block.first < query_tiles; block.first += at_once) {
+      block.tiles = std::min(at_once, query_tiles - block.first);
       TilesQueryGradients(args, multiply, head, block);
       TilesAddTransposed(args, multiply, head, block, block.p, block.dout, head.dv);
       TilesAddTransposed(args, multiply, head, block, block.ds, block.q, head.dk);
@@ -326,12 +329,12 @@ void attention_forward_on_tiles(const AttentionForward& args, TileStrip multiply
   check_attention("attention_forward", s);
   apply_environment();
   constexpr int64_t kQueries = 512;  // a longer sequence is cut, for the sake of threads
-  const int64_t cuts = (s.time + kQueries - 1) / kQueries;
+  const int64_t cuts = (s.queries() + kQueries - 1) / kQueries;
   const auto group = HWY_DYNAMIC_DISPATCH(TilesForwardGroup);
   pool.run(s.batch * s.kv_heads * cuts, [&](int64_t piece, int) {
     const int64_t first = piece % cuts * kQueries;
     const int64_t head = piece / cuts;
-    group(args, multiply, head / s.kv_heads, head % s.kv_heads, first, std::min(s.time, first + kQueries));
+    group(args, multiply, head / s.kv_heads, head % s.kv_heads, first, std::min(s.queries(), first + kQueries));
   });
 }
 

@@ -57,10 +57,10 @@ void pack_left(const MatrixProduct& p, const Range& range, Precision precision, 
 
 /// Multiplies one strip of A with all panels of a range. Whole tiles without an activation are finished in registers;
 /// what else there is goes through a strip of sums in the first-level cache.
-void multiply_strip(const Left& a, int64_t rows, const float* right, const Range& range, Output out) {
+void multiply_strip(const Left& a, int64_t rows, Panels right, const Range& range, Output out) {
   HWY_ALIGN float sums[kTileRows * kColumnBlock];
   const bool direct = out.activation == Activation::none && rows == kTileRows && !out.c.is_bf16();
-  for (int64_t j = 0; j < range.columns; j += kTileColumns, right += range.depth * kTileColumns) {
+  for (int64_t j = 0; j < range.columns; j += kTileColumns, right = right.skip(1)) {
     const int64_t columns = std::min(kTileColumns, range.columns - j);
     prefetch_tile(out, j, rows);
     if (direct && columns == kTileColumns) {
@@ -84,12 +84,13 @@ void multiply_strip(const Left& a, int64_t rows, const float* right, const Range
   }
 }
 
-/// All strips of a range against packed panels of B.
-void multiply_range(const MatrixProduct& p, const Range& range, const float* left, const float* right,
+/// All strips of a range against panels of B; A is packed in `left`, or null.
+void multiply_range(const MatrixProduct& p, const Range& range, const float* left, const Panels& right,
                     const Output& out) {
   for (int64_t i = 0; i < range.rows; i += kTileRows) {
     const int64_t rows = std::min<int64_t>(kTileRows, range.rows - i);
     Left a{p.a.f32() + (range.row + i) * p.a_stride + range.k, p.a_stride, 1};
+    if (p.transpose_a) a = {p.a.f32() + range.k * p.a_stride + range.row + i, 1, p.a_stride};
     if (left != nullptr) a = {left + i / kTileRows * LeftPanelStride(range.depth), 1, kTileRows};
     Output strip = out;
     strip.advance_rows(i);
@@ -121,9 +122,9 @@ struct Piece {
   int64_t row_block, column_range, chunk;
 };
 
-/// One pass of a piece: all its rows and columns over one depth block, with B packed in `right`. The sums of A over the
+/// One pass of a piece: all its rows and columns over one depth block, with panels of B. The sums of A over the
 /// block are added to `sums` [p.rows], where that is not null.
-void run_pass(const MatrixProduct& p, Precision precision, const Plan& plan, const Range& pass, const float* right,
+void run_pass(const MatrixProduct& p, Precision precision, const Plan& plan, const Range& pass, const Panels& right,
               float* partial, float* sums) {
   Range range = pass;
   for (range.row = pass.row; range.row < pass.row + pass.rows; range.row += kLeftBlock) {
@@ -139,9 +140,22 @@ void run_pass(const MatrixProduct& p, Precision precision, const Plan& plan, con
     for (int64_t j = 0; j < pass.columns; j += plan.column_block) {
       range.column = pass.column + j;
       range.columns = std::min(plan.column_block, pass.columns - j);
-      multiply_range(p, range, left, right + j * range.depth, output_of(p, plan, range, partial));
+      multiply_range(p, range, left, right.skip(j / kTileColumns), output_of(p, plan, range, partial));
     }
   }
+}
+
+/// The panels of B for a pass: in `shared`, or packed now, or where they lie.
+Panels panels_of(const MatrixProduct& p, Precision precision, const Plan& plan, const Range& range,
+                 const float* shared) {
+  if (!plan.pack_right) return PanelsInPlace(p.b.f32() + range.k * p.b_stride + range.column, p.b_stride);
+  if (plan.share_right) {
+    const int64_t padded_columns = round_up(p.columns, kTileColumns);
+    return PackedPanels(shared + range.k * padded_columns + range.column * range.depth, range.depth);
+  }
+  float* packed = scratch(Scratch::right, plan.depth_block * round_up(plan.column_range, kTileColumns));
+  pack_right(p, range, precision, packed);
+  return PackedPanels(packed, range.depth);
 }
 
 /// `left_sums` [chunks, p.rows] takes the sums of A over each chunk, or is null.
@@ -158,13 +172,7 @@ void run_piece(const MatrixProduct& p, Precision precision, const Plan& plan, co
   if (sums != nullptr) std::fill_n(sums + range.row, range.rows, 0.0F);
   do {  // once even when the depth is 0
     range.depth = std::min(plan.depth_block, k_end - range.k);
-    const float* right = shared + range.k * round_up(p.columns, kTileColumns) + range.column * range.depth;
-    if (!plan.share_right) {
-      float* packed = scratch(Scratch::right, plan.depth_block * round_up(plan.column_range, kTileColumns));
-      pack_right(p, range, precision, packed);
-      right = packed;
-    }
-    run_pass(p, precision, plan, range, right, partial, sums);
+    run_pass(p, precision, plan, range, panels_of(p, precision, plan, range, shared), partial, sums);
     range.k += range.depth;
   } while (range.k < k_end);
 }
@@ -207,7 +215,6 @@ HWY_AFTER_NAMESPACE();
 namespace incontext::kernels {
 
 HWY_EXPORT(MatrixProductTarget);
-HWY_EXPORT(SumColumns);
 
 namespace {
 
@@ -256,23 +263,6 @@ void matrix_product(const MatrixProduct& product, Precision precision, base::Thr
   widen(wide.b, wide.b_stride, wide.transpose_b ? wide.columns : wide.depth,
         wide.transpose_b ? wide.depth : wide.columns, b, pool);
   HWY_DYNAMIC_DISPATCH(MatrixProductTarget)(wide, precision, pool);
-}
-
-void column_sums(int64_t rows, int64_t columns, const ConstArray& x, int64_t x_stride, float* out, bool accumulate,
-                 base::ThreadPool& pool) {
-  constexpr int64_t kRows = 256;  // summed apart, then added in order
-  if (columns <= 0) return;
-  apply_environment();
-  const int64_t pieces = std::max<int64_t>(1, (rows + kRows - 1) / kRows);
-  float* partial = scratch(Scratch::partial, pieces * columns);
-  pool.run(pieces, [&](int64_t piece, int) {
-    const int64_t first = piece * kRows;
-    HWY_DYNAMIC_DISPATCH(SumColumns)
-    (std::min(kRows, rows - first), columns, x + first * x_stride, x_stride, partial + piece * columns);
-  });
-  float* total = scratch(Scratch::extra, columns);
-  HWY_DYNAMIC_DISPATCH(SumColumns)(pieces, columns, partial, columns, total);
-  for (int64_t j = 0; j < columns; ++j) out[j] = accumulate ? out[j] + total[j] : total[j];
 }
 
 }  // namespace incontext::kernels

@@ -5,6 +5,7 @@
 #include "kernels/cpu/bf16_tiles.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/rows.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/matrix_product_tiles.cpp"
@@ -256,7 +257,7 @@ void product_transposed(const MatrixProduct& p, TileStrip strip, base::ThreadPoo
                        .c_stride = p.rows};
   HWY_DYNAMIC_DISPATCH(TilesProductTarget)(turned, strip, pool);
   HWY_DYNAMIC_DISPATCH(TransposeMatrix)(turned.c.f32(), p.columns, p.rows, p.c.f32(), p.c_stride, pool);
-  if (p.left_sums != nullptr) column_sums(p.depth, p.rows, p.a, p.a_stride, p.left_sums, false, pool);
+  if (p.left_sums != nullptr) column_sums(p.depth, p.rows, p.a, p.a_stride, p.left_sums, pool);
 }
 
 }  // namespace

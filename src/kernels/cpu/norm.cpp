@@ -66,7 +66,8 @@ void NormBackwardRows(const NormBackward& args, int64_t first, int64_t last, flo
                             hn::StoreU(hn::Add(change, hn::LoadU(d, dbeta + j)), d, dbeta + j);
                             return hn::Mul(g(d, j), normed_x);
                           });
-    const float* past = args.residual_gradient == nullptr ? nullptr : args.residual_gradient + row * args.width;
+    const bool has_past = args.residual_gradient != nullptr && row % args.residual_every == 0;
+    const float* past = has_past ? args.residual_gradient + row / args.residual_every * args.width : nullptr;
     ForEachVector(args.width, [&](auto d, int64_t j) HWY_ATTR {
       const auto centred = hn::NegMulAdd(normed(d, j), hn::Set(d, mean_gn), hn::Sub(g(d, j), hn::Set(d, mean_g)));
       const auto before = past == nullptr ? hn::Zero(d) : hn::LoadU(d, past + j);

@@ -43,7 +43,8 @@ struct Plan {
   int64_t row_block = 0, row_blocks = 0;        // of a piece of work
   int64_t column_range = 0, column_ranges = 0;  // of a piece of work
   int64_t column_block = 0;                     // whose panels of B stay in the second-level cache
-  bool pack_left = false;
+  bool pack_left = false;                       // else its rows are read where they lie
+  bool pack_right = true;
   bool share_right = false;  // B is packed once, before all pieces, instead of by each piece
 };
 
@@ -51,6 +52,13 @@ struct Plan {
 inline bool result_in_one_pass(const MatrixProduct& p) {
   return p.c.is_bf16() || (p.epilogue.residual != nullptr && p.epilogue.residual == p.c.f32());
 }
+
+/// Whether a gradient of weights reads its factors where they lie. A tile of AVX-512 takes most of a line from each row
+/// of its left factor; narrower ones read a copy as fast or faster.
+constexpr bool kReadsInPlace = HWY_TARGET <= HWY_AVX3;
+
+/// Whether rows so far apart share few sets of the first-level cache, so that a copy of them is read faster.
+inline bool rows_collide(int64_t stride) { return stride * 4 % 2048 == 0; }
 
 inline void plan_depth(const MatrixProduct& p, Plan& plan) {
   if (!plan.share_right && p.transpose_a && !result_in_one_pass(p)) {
@@ -65,8 +73,11 @@ inline void plan_depth(const MatrixProduct& p, Plan& plan) {
 
 inline Plan make_plan(const MatrixProduct& p, Precision precision, int64_t threads) {
   Plan plan;
-  plan.pack_left = p.transpose_a || precision == Precision::bf16;
   const bool weight_gradient = p.transpose_a && p.depth > 2 * kDepthBlock;
+  const bool in_place = kReadsInPlace && precision == Precision::f32;
+  plan.pack_left = precision == Precision::bf16 || (p.transpose_a && (!in_place || rows_collide(p.a_stride)));
+  const bool whole_panels = !p.transpose_b && p.columns % kTileColumns == 0;
+  plan.pack_right = !in_place || !weight_gradient || !whole_panels || rows_collide(p.b_stride);
   plan.share_right = !weight_gradient && p.rows > kFewRows;
   plan_depth(p, plan);
   plan.column_block = even_block(p.columns, std::min(kColumnBlock, kRightBlock / plan.depth_block), kTileColumns);

@@ -38,12 +38,28 @@ struct Left {
   int64_t step;
 };
 
-/// tile = A·B with A [rows, depth] and B a packed panel [depth, kTileColumns], of which the first kVectors vectors are
-/// used; then finish(tile), with tile[kRows][kVectors]. Rows from `rows` on repeat the last row and are not results.
+/// The right factor in panels of kTileColumns columns: row k of the first panel at data + k * step, the next panel
+/// `panel` floats further.
+struct Panels {
+  const float* data;
+  int64_t panel;
+  int64_t step;
+
+  Panels row(int64_t k) const { return {data + k * step, panel, step}; }
+  Panels skip(int64_t panels) const { return {data + panels * panel, panel, step}; }
+};
+
+/// Panels [depth, kTileColumns], one after the other, as PackRows and PackTransposed make them.
+HWY_INLINE Panels PackedPanels(const float* data, int64_t depth) { return {data, depth * kTileColumns, kTileColumns}; }
+
+/// Panels of a matrix where it lies: of whole panels alone, for more would be read.
+HWY_INLINE Panels PanelsInPlace(const float* data, int64_t stride) { return {data, kTileColumns, stride}; }
+
+/// tile = A·B with A [rows, depth] and B a panel of `depth` rows, of which the first kVectors vectors are used; then
+/// finish(tile), with tile[kRows][kVectors]. Rows from `rows` on repeat the last row and are not results.
 /// Each sum runs over k in order, so that an element does not depend on the shape of the tile it is computed in.
 template <std::size_t kRows, std::size_t kVectors, class Finish>
-HWY_INLINE void MultiplyTile(const Left& a, int64_t rows, const float* HWY_RESTRICT b, int64_t depth,
-                             const Finish& finish) {
+HWY_INLINE void MultiplyTile(const Left& a, int64_t rows, const Panels& panel, int64_t depth, const Finish& finish) {
   const Full d;
   using V = hn::Vec<Full>;
   V sum[kRows][kVectors];
@@ -54,12 +70,13 @@ HWY_INLINE void MultiplyTile(const Left& a, int64_t rows, const float* HWY_RESTR
 #pragma GCC unroll 2
     for (std::size_t v = 0; v < kVectors; ++v) sum[r][v] = hn::Zero(d);
   }
-  const int64_t step = a.step;
+  const float* HWY_RESTRICT b = panel.data;
+  const int64_t step = a.step, right_step = panel.step;
   int64_t offset = 0;
-  for (int64_t k = 0; k < depth; ++k, offset += step, b += kTileColumns) {
+  for (int64_t k = 0; k < depth; ++k, offset += step, b += right_step) {
     V right[kVectors];
 #pragma GCC unroll 2
-    for (std::size_t v = 0; v < kVectors; ++v) right[v] = hn::Load(d, b + static_cast<int64_t>(v) * kLanes);
+    for (std::size_t v = 0; v < kVectors; ++v) right[v] = hn::LoadU(d, b + static_cast<int64_t>(v) * kLanes);
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < kRows; ++r) {
       const V left = hn::Set(d, row[r][offset]);
@@ -72,7 +89,7 @@ HWY_INLINE void MultiplyTile(const Left& a, int64_t rows, const float* HWY_RESTR
 
 /// Calls MultiplyTile with the smallest of three heights that holds `rows`, so that few instances are compiled.
 template <std::size_t kVectors, class Finish>
-HWY_INLINE void MultiplyRows(const Left& a, int64_t rows, const float* b, int64_t depth, const Finish& finish) {
+HWY_INLINE void MultiplyRows(const Left& a, int64_t rows, const Panels& b, int64_t depth, const Finish& finish) {
   if (rows > kTileRows / 2) {
     MultiplyTile<kTileHeight, kVectors>(a, rows, b, depth, finish);
   } else if (rows > 1) {

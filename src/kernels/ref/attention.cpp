@@ -41,9 +41,9 @@ void attention_forward(const AttentionForward& args) {
       const int64_t g = kv_head_of(s, h);
       const ConstArray keys = args.k + b * s.time * args.k_stride + g * s.head_dim;
       const ConstArray values = args.v + b * s.time * args.v_stride + g * s.head_dim;
-      for (int64_t i = 0; i < s.time; ++i) {
-        const int64_t row = b * s.time + i;
-        const int64_t count = s.causal ? i + 1 : s.time;
+      for (int64_t i = 0; i < s.queries(); ++i) {
+        const int64_t row = b * s.queries() + i;
+        const int64_t count = s.seen_by(i);
         const double lse =
             probabilities(s, args.q + row * args.q_stride + h * s.head_dim, keys, args.k_stride, count, p);
         for (int64_t d = 0; d < s.head_dim; ++d) {
@@ -53,7 +53,8 @@ void attention_forward(const AttentionForward& args) {
           }
           args.out.set(row * args.out_stride + h * s.head_dim + d, static_cast<float>(sum));
         }
-        if (args.log_sum_exp != nullptr) args.log_sum_exp[(b * s.heads + h) * s.time + i] = static_cast<float>(lse);
+        if (args.log_sum_exp != nullptr)
+          args.log_sum_exp[(b * s.heads + h) * s.queries() + i] = static_cast<float>(lse);
       }
     }
   }
@@ -63,11 +64,12 @@ namespace {
 
 /// The gradients of one sequence and KV head, in double.
 struct Gradients {
-  std::vector<double> dq, dk, dv;  // [time, head_dim]
+  std::vector<double> dq;      // [queries, head_dim]
+  std::vector<double> dk, dv;  // [time, head_dim]
 };
 
-void store(const std::vector<double>& values, int64_t time, int64_t head_dim, const Array& out, int64_t stride) {
-  for (int64_t t = 0; t < time; ++t) {
+void store(const std::vector<double>& values, int64_t rows, int64_t head_dim, const Array& out, int64_t stride) {
+  for (int64_t t = 0; t < rows; ++t) {
     for (int64_t d = 0; d < head_dim; ++d) {
       out.set(t * stride + d, static_cast<float>(values[static_cast<std::size_t>(t * head_dim + d)]));
     }
@@ -81,11 +83,11 @@ void backward_head(const AttentionBackward& args, int64_t b, int64_t h, Gradient
   const ConstArray keys = args.k + b * s.time * args.k_stride + g * s.head_dim;
   const ConstArray values = args.v + b * s.time * args.v_stride + g * s.head_dim;
   std::vector<double> p;
-  for (int64_t i = 0; i < s.time; ++i) {
-    const int64_t row = b * s.time + i;
+  for (int64_t i = 0; i < s.queries(); ++i) {
+    const int64_t row = b * s.queries() + i;
     const ConstArray q = args.q + row * args.q_stride + h * s.head_dim;
     const ConstArray dout = args.dout + row * args.dout_stride + h * s.head_dim;
-    const int64_t count = s.causal ? i + 1 : s.time;
+    const int64_t count = s.seen_by(i);
     probabilities(s, q, keys, args.k_stride, count, p);
     double delta = 0;  // sum_j p_j dp_j
     for (int64_t j = 0; j < count; ++j) {
@@ -109,14 +111,14 @@ void attention_backward(const AttentionBackward& args) {
   const AttentionShape& s = args.shape;
   const auto size = static_cast<std::size_t>(s.time * s.head_dim);
   for (int64_t b = 0; b < s.batch; ++b) {
-    const int64_t row = b * s.time;
+    const int64_t row = b * s.time, query_row = b * s.queries();
     for (int64_t g = 0; g < s.kv_heads; ++g) {
       Gradients sums{{}, std::vector<double>(size), std::vector<double>(size)};
       const int64_t group = s.heads / s.kv_heads;
       for (int64_t h = g * group; h < (g + 1) * group; ++h) {
-        sums.dq.assign(size, 0);
+        sums.dq.assign(static_cast<std::size_t>(s.queries() * s.head_dim), 0);
         backward_head(args, b, h, sums);
-        store(sums.dq, s.time, s.head_dim, args.dq + row * args.dq_stride + h * s.head_dim, args.dq_stride);
+        store(sums.dq, s.queries(), s.head_dim, args.dq + query_row * args.dq_stride + h * s.head_dim, args.dq_stride);
       }
       store(sums.dk, s.time, s.head_dim, args.dk + row * args.dk_stride + g * s.head_dim, args.dk_stride);
       store(sums.dv, s.time, s.head_dim, args.dv + row * args.dv_stride + g * s.head_dim, args.dv_stride);

@@ -81,12 +81,4 @@ void matrix_product(const MatrixProduct& p, Precision precision) {
   }
 }
 
-void column_sums(int64_t rows, int64_t columns, const ConstArray& x, int64_t x_stride, float* out, bool accumulate) {
-  for (int64_t j = 0; j < columns; ++j) {
-    double sum = accumulate ? static_cast<double>(out[j]) : 0;
-    for (int64_t i = 0; i < rows; ++i) sum += static_cast<double>(x[i * x_stride + j]);
-    out[j] = static_cast<float>(sum);
-  }
-}
-
 }  // namespace incontext::kernels::ref

@@ -49,7 +49,9 @@ void norm_backward(const NormBackward& args) {
       const int64_t at = i * args.width + j;
       const double normed = (static_cast<double>(args.x[at]) - mean) * rstd;
       const double g = static_cast<double>(args.dy[at]) * static_cast<double>(args.gamma[j]);
-      const double past = args.residual_gradient == nullptr ? 0 : static_cast<double>(args.residual_gradient[at]);
+      const bool has_past = args.residual_gradient != nullptr && i % args.residual_every == 0;
+      const int64_t past_at = i / args.residual_every * args.width + j;
+      const double past = has_past ? static_cast<double>(args.residual_gradient[past_at]) : 0;
       args.dx[at] = static_cast<float>(past + rstd * (g - mean_g - normed * mean_gn));
     }
   }
