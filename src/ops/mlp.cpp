@@ -38,17 +38,12 @@ class MlpFunction : public torch::autograd::Function<MlpFunction> {
     Tensor preactivation =
         torch::empty({rows.size(0), up.size(0)}, x.options().dtype(bf16 ? torch::kBFloat16 : torch::kFloat32));
     Tensor y = torch::empty({rows.size(0), down.size(0)}, x.options().dtype(torch::kFloat32));
-    {
-      Tensor hidden = torch::empty_like(preactivation);
-      product::forward(rows, up,
-                       {.bias = product::data_or_null(up_bias),
-                        .activation = static_cast<Activation>(activation),
-                        .preactivation = product::array_of(preactivation)},
-                       hidden, precision);
-      product::forward(hidden, down,
-                       {.bias = product::data_or_null(down_bias), .residual = residual_rows.data_ptr<float>()}, y,
-                       precision);
-    }
+    product::forward_chain(
+        rows, up,
+        {.bias = product::data_or_null(up_bias),
+         .activation = static_cast<Activation>(activation),
+         .preactivation = product::array_of(preactivation)},
+        down, {.bias = product::data_or_null(down_bias), .residual = residual_rows.data_ptr<float>()}, y, precision);
     context->save_for_backward({rows, up, down});
     context->saved_data["preactivation"] = preactivation;
     context->saved_data["shape"] = x.sizes().vec();
@@ -73,22 +68,24 @@ class MlpFunction : public torch::autograd::Function<MlpFunction> {
     }
 
     const Tensor dy = product::as_rows(gradients[0]);
-    // One epilogue turns dy·W into the gradient before the activation, and the saved buffer into its value.
-    const Tensor dhidden =
-        product::input_gradient(dy, down,
-                                {.activation = static_cast<Activation>(context->saved_data["activation"].toInt()),
-                                 .preactivation = product::array_of(hidden),
-                                 .activation_gradient = true},
-                                precision, hidden.scalar_type());
     const auto wanted = context->saved_data["wanted"].toBoolList();
     Tensor dx, dup, dup_bias, ddown, ddown_bias, dresidual;
+    // One epilogue turns dy·W into the gradient before the activation, and the saved buffer into its value.
+    const kernels::Epilogue through_activation{
+        .activation = static_cast<Activation>(context->saved_data["activation"].toInt()),
+        .preactivation = product::array_of(hidden),
+        .activation_gradient = true};
+    const Tensor dhidden = torch::empty_like(hidden);
+    if (wanted[0]) {
+      dx = torch::empty_like(x);
+      product::input_gradient_chain(dy, down, through_activation, dhidden, up, dx, precision);
+      dx = dx.view(context->saved_data["shape"].toIntVector());
+    } else {
+      product::write_input_gradient(dy, down, through_activation, dhidden, precision);
+    }
     if (wanted[3]) ddown = product::weight_gradient(dy, hidden, precision, wanted[4] ? &ddown_bias : nullptr);
     if (wanted[4] && !wanted[3]) ddown_bias = product::bias_gradient(dy);
     hidden = Tensor();
-    if (wanted[0]) {
-      dx = product::input_gradient(dhidden, up, {}, precision, x.scalar_type())
-               .view(context->saved_data["shape"].toIntVector());
-    }
     if (wanted[1]) dup = product::weight_gradient(dhidden, x, precision, wanted[2] ? &dup_bias : nullptr);
     if (wanted[2] && !wanted[1]) dup_bias = product::bias_gradient(dhidden);
     if (wanted[5]) dresidual = gradients[0];

@@ -10,22 +10,53 @@ namespace {
 // Between rows: that of a single row says nothing.
 int64_t row_stride(const torch::Tensor& rows) { return rows.size(0) > 1 ? rows.stride(0) : rows.size(1); }
 
+kernels::MatrixProduct forward_product(const torch::Tensor& x, const torch::Tensor& weight,
+                                       const kernels::Epilogue& epilogue, const torch::Tensor& y) {
+  return {.rows = x.size(0),
+          .columns = weight.size(0),
+          .depth = weight.size(1),
+          .a = array_of(x),
+          .a_stride = row_stride(x),
+          .b = weight.data_ptr<float>(),
+          .b_stride = row_stride(weight),
+          .transpose_b = true,
+          .c = array_of(y),
+          .c_stride = row_stride(y),
+          .epilogue = epilogue};
+}
+
+kernels::MatrixProduct input_product(const torch::Tensor& dy, const torch::Tensor& weight,
+                                     const kernels::Epilogue& epilogue, const torch::Tensor& dx) {
+  return {.rows = dy.size(0),
+          .columns = weight.size(1),
+          .depth = weight.size(0),
+          .a = array_of(dy),
+          .a_stride = row_stride(dy),
+          .b = weight.data_ptr<float>(),
+          .b_stride = row_stride(weight),
+          .c = array_of(dx),
+          .c_stride = row_stride(dx),
+          .epilogue = epilogue};
+}
+
 }  // namespace
 
 void forward(const torch::Tensor& x, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
              const torch::Tensor& y, kernels::Precision precision) {
-  const kernels::MatrixProduct product{.rows = x.size(0),
-                                       .columns = weight.size(0),
-                                       .depth = weight.size(1),
-                                       .a = array_of(x),
-                                       .a_stride = row_stride(x),
-                                       .b = weight.data_ptr<float>(),
-                                       .b_stride = row_stride(weight),
-                                       .transpose_b = true,
-                                       .c = array_of(y),
-                                       .c_stride = row_stride(y),
-                                       .epilogue = epilogue};
-  kernels::matrix_product(product, precision, tensor::kernel_pool());
+  kernels::matrix_product(forward_product(x, weight, epilogue, y), precision, tensor::kernel_pool());
+}
+
+void forward_chain(const torch::Tensor& x, const torch::Tensor& first_weight, const kernels::Epilogue& first,
+                   const torch::Tensor& second_weight, const kernels::Epilogue& second, const torch::Tensor& y,
+                   kernels::Precision precision) {
+  // Of rows as wide as the first result, to be read by the second product.
+  kernels::MatrixProduct from = forward_product(x, first_weight, first, y),
+                         to = forward_product(x, second_weight, second, y);
+  from.c = nullptr;
+  from.c_stride = first_weight.size(0);
+  to.a = nullptr;
+  to.a_stride = from.c_stride;
+  kernels::matrix_product_chain(from, to, precision, tensor::kernel_pool());
 }
 
 torch::Tensor input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
@@ -37,17 +68,14 @@ torch::Tensor input_gradient(const torch::Tensor& dy, const torch::Tensor& weigh
 
 void write_input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
                           const torch::Tensor& dx, kernels::Precision precision) {
-  const kernels::MatrixProduct product{.rows = dy.size(0),
-                                       .columns = weight.size(1),
-                                       .depth = weight.size(0),
-                                       .a = array_of(dy),
-                                       .a_stride = row_stride(dy),
-                                       .b = weight.data_ptr<float>(),
-                                       .b_stride = row_stride(weight),
-                                       .c = array_of(dx),
-                                       .c_stride = row_stride(dx),
-                                       .epilogue = epilogue};
-  kernels::matrix_product(product, precision, tensor::kernel_pool());
+  kernels::matrix_product(input_product(dy, weight, epilogue, dx), precision, tensor::kernel_pool());
+}
+
+void input_gradient_chain(const torch::Tensor& dy, const torch::Tensor& second_weight,
+                          const kernels::Epilogue& epilogue, const torch::Tensor& dbetween,
+                          const torch::Tensor& first_weight, const torch::Tensor& dx, kernels::Precision precision) {
+  kernels::matrix_product_chain(input_product(dy, second_weight, epilogue, dbetween),
+                                input_product(dbetween, first_weight, {}, dx), precision, tensor::kernel_pool());
 }
 
 torch::Tensor weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, kernels::Precision precision,

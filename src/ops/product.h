@@ -22,6 +22,16 @@ torch::Tensor input_gradient(const torch::Tensor& dy, const torch::Tensor& weigh
 void write_input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
                           const torch::Tensor& dx, kernels::Precision precision);
 
+/// y = act(x·W1ᵀ + …)·W2ᵀ with both epilogues; what lies between is not kept.
+void forward_chain(const torch::Tensor& x, const torch::Tensor& first_weight, const kernels::Epilogue& first,
+                   const torch::Tensor& second_weight, const kernels::Epilogue& second, const torch::Tensor& y,
+                   kernels::Precision precision);
+
+/// dbetween = dy·W2 with the epilogue applied, and dx = dbetween·W1.
+void input_gradient_chain(const torch::Tensor& dy, const torch::Tensor& second_weight,
+                          const kernels::Epilogue& epilogue, const torch::Tensor& dbetween,
+                          const torch::Tensor& first_weight, const torch::Tensor& dx, kernels::Precision precision);
+
 /// dW [out, in] = dyᵀ·x, and, where `dbias` is not null, that of the bias, as bias_gradient(dy).
 torch::Tensor weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, kernels::Precision precision,
                               torch::Tensor* dbias = nullptr);

@@ -64,6 +64,45 @@ TEST_P(MatrixProductTest, TakesEveryEpilogue) {
   }
 }
 
+TEST_P(MatrixProductTest, AChainIsTwoProducts) {
+  for (const Precision precision : {Precision::f32, Precision::bf16}) {
+    for (const int64_t rows : {0, 1, 48, 49, 97, 200, 450}) expect_mlp_chains(rows, 20, 70, precision, random_, pool_);
+    expect_mlp_chains(101, 33, 1000, precision, random_,
+                      pool_);  // more columns than one block, a depth of three passes
+    expect_mlp_chains(64, 400, 32, precision, random_, pool_);
+  }
+}
+
+TEST_P(MatrixProductTest, AChainTakesAnyFactors) {
+  Case first{100, 40, 30}, second{100, 50, 40};
+  first.residual = second.accumulate = true;
+  first.padding = 0;
+  for (const Storage storage : {Storage::f32, Storage::bf16}) {
+    first.a = first.b = second.b = storage;
+    for (const Precision precision : {Precision::f32, Precision::bf16}) {
+      first.precision = second.precision = precision;
+      first.c = precision == Precision::bf16 ? Storage::bf16 : Storage::f32;
+      expect_chain_is_two_products(first, second, true, random_, pool_);
+      first.residual = false;  // it would have the stride of what is not there
+      expect_chain_is_two_products(first, second, false, random_, pool_);
+      first.residual = true;
+    }
+  }
+}
+
+TEST_P(MatrixProductTest, AChainRefusesProductsThatDoNotMeet) {
+  Case first{4, 5, 3}, second{4, 2, 5};
+  Problem from(first, random_), to(second, random_);
+  const MatrixProduct one = from.arguments(first);
+  MatrixProduct two = to.arguments(second);
+  two.a_stride = one.c_stride;
+  for (int64_t MatrixProduct::*extent : {&MatrixProduct::rows, &MatrixProduct::depth, &MatrixProduct::a_stride}) {
+    MatrixProduct wrong = two;
+    ++(wrong.*extent);
+    EXPECT_THROW(matrix_product_chain(one, wrong, Precision::f32, pool_), base::Error);
+  }
+}
+
 TEST_P(MatrixProductTest, CutsDepthRowsAndColumns) {
   struct Shape {
     int64_t m, n, k;

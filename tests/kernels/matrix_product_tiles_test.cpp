@@ -47,6 +47,17 @@ TEST_P(TilesTest, MultiplyLikeTheReference) {
   }
 }
 
+TEST_P(TilesTest, AChainIsTwoProducts) {
+  const AmxUnit amx;
+  for (const TileStrip strip : amx.every_strip()) {
+    for (const int64_t rows : {1, 31, 32, 33, 100}) {
+      expect_mlp_chains(rows, 32, 64, Precision::bf16, random_, pool_, strip);
+      expect_mlp_chains(rows, 20, 70, Precision::bf16, random_, pool_, strip);
+    }
+    expect_mlp_chains(40, 64, 1000, Precision::bf16, random_, pool_, strip);
+  }
+}
+
 TEST_P(TilesTest, WideGradientsOfWeights) {
   // Computed as their transpose.
   const AmxUnit amx;

@@ -105,4 +105,50 @@ inline void expect_matches_reference(const Case& k, std::mt19937& random, base::
   EXPECT_TRUE(fast.pre.padding_is_untouched());
 }
 
+/// A chain of two products, with what lies between kept or not, has the bits of the two.
+inline void expect_chain_is_two_products(const Case& first, const Case& second, bool kept, std::mt19937& random,
+                                         base::ThreadPool& pool, TileStrip strip = nullptr) {
+  SCOPED_TRACE(fmt::format("{}; {}; kept {}", describe(first), describe(second), kept));
+  Problem from(first, random), to(second, random);
+  Problem from_apart = from, to_apart = to;
+  const auto multiply = [&](const MatrixProduct& p) {
+    strip == nullptr ? matrix_product(p, first.precision, pool) : matrix_product_on_tiles(p, strip, pool);
+  };
+  const MatrixProduct one = from_apart.arguments(first);
+  MatrixProduct two = to_apart.arguments(second);
+  two.a = one.c, two.a_stride = one.c_stride;
+  multiply(one);
+  multiply(two);
+  MatrixProduct chained = from.arguments(first), last = to.arguments(second);
+  if (!kept) chained.c = nullptr;
+  last.a = nullptr, last.a_stride = chained.c_stride;
+  if (strip == nullptr) {
+    matrix_product_chain(chained, last, first.precision, pool);
+  } else {
+    matrix_product_chain_on_tiles(chained, last, strip, pool);
+  }
+  EXPECT_CLOSE(to.c.values(), to_apart.c.values(), testing::exact());
+  EXPECT_CLOSE(from.pre.values(), from_apart.pre.values(), testing::exact());
+  if (kept) EXPECT_CLOSE(from.c.values(), from_apart.c.values(), testing::exact());
+  EXPECT_TRUE(from.c.padding_is_untouched());
+  EXPECT_TRUE(to.c.padding_is_untouched());
+  EXPECT_TRUE(from.pre.padding_is_untouched());
+}
+
+/// The two products of an MLP, forward or back, `rows` of them.
+inline void expect_mlp_chains(int64_t rows, int64_t width, int64_t hidden, Precision precision, std::mt19937& random,
+                              base::ThreadPool& pool, TileStrip strip = nullptr) {
+  for (const bool back : {false, true}) {
+    Case first{rows, hidden, width}, second{rows, width, hidden};
+    first.precision = second.precision = precision;
+    first.activation = Activation::gelu_tanh;
+    first.preactivation = true;
+    first.gradient = back;
+    first.transpose_b = second.transpose_b = !back;
+    first.bias = second.bias = second.residual = !back;
+    if (precision == Precision::bf16) first.a = first.c = first.pre = Storage::bf16;
+    for (const bool kept : {false, true}) expect_chain_is_two_products(first, second, kept, random, pool, strip);
+  }
+}
+
 }  // namespace incontext::kernels

@@ -94,6 +94,8 @@ class PlainTiles {
 
 /// matrix_product with bf16 factors on tiles; `strip` multiplies them.
 void matrix_product_on_tiles(const MatrixProduct& product, TileStrip strip, base::ThreadPool& pool);
+void matrix_product_chain_on_tiles(const MatrixProduct& first, const MatrixProduct& second, TileStrip strip,
+                                   base::ThreadPool& pool);
 
 /// The strip that AMX's instructions multiply, on whatever machine.
 TileStrip amx_instructions();

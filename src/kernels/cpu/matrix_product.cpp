@@ -178,9 +178,10 @@ void run_piece(const MatrixProduct& p, Precision precision, const Plan& plan, co
 }
 
 /// Packs all of B: for each depth block, panels of kTileColumns columns.
-const float* pack_shared(const MatrixProduct& p, Precision precision, const Plan& plan, base::ThreadPool& pool) {
+const float* pack_shared(const MatrixProduct& p, Precision precision, const Plan& plan, base::ThreadPool& pool,
+                         Scratch kind = Scratch::shared) {
   const int64_t padded_columns = round_up(p.columns, kTileColumns);
-  float* packed = scratch(Scratch::shared, padded_columns * std::max<int64_t>(p.depth, 1));
+  float* packed = scratch(kind, padded_columns * std::max<int64_t>(p.depth, 1));
   const int64_t passes = ceil_divide(p.depth, plan.depth_block);
   const int64_t column_blocks = ceil_divide(p.columns, kTileColumns * 2);
   pool.run(passes * column_blocks, [&](int64_t piece, int) {
@@ -208,6 +209,30 @@ void MatrixProductTarget(const MatrixProduct& p, Precision precision, base::Thre
   if (plan.chunks > 1) AddChunks(p, plan.chunks, partial, pool);
 }
 
+/// Rows that are handed on at once: they take a third of the second-level cache.
+int64_t rows_handed_on(int64_t columns) {
+  return std::max(kTileRows, kRightBlock * 3 / 2 / columns / kTileRows * kTileRows);
+}
+
+/// Whether the chain was carried out: few rows are not worth it.
+bool ProductChainTarget(const MatrixProduct& first, const MatrixProduct& second, base::ThreadPool& pool) {
+  constexpr auto exact = Precision::f32;
+  const Plan first_plan = make_plan(first, exact, pool.size()), second_plan = make_plan(second, exact, pool.size());
+  if (!first_plan.share_right || !second_plan.share_right) return false;
+  const float* first_right = pack_shared(first, exact, first_plan, pool);
+  const float* second_right = pack_shared(second, exact, second_plan, pool, Scratch::shared_second);
+  const int64_t block = std::min(first_plan.row_block, rows_handed_on(first.columns));
+  pool.run(ceil_divide(first.rows, block), [&](int64_t piece, int) {
+    const int64_t row = piece * block, rows = std::min(block, first.rows - row);
+    MatrixProduct from = rows_of(first, row, rows), to = rows_of(second, row, rows);
+    if (first.c == nullptr) from.c = scratch(Scratch::handed_on, block * first.c_stride);
+    to.a = from.c;
+    run_piece(from, exact, first_plan, {0, 0, 0}, first_right, nullptr, nullptr);
+    run_piece(to, exact, second_plan, {0, 0, 0}, second_right, nullptr, nullptr);
+  });
+  return true;
+}
+
 }  // namespace incontext::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -215,6 +240,7 @@ HWY_AFTER_NAMESPACE();
 namespace incontext::kernels {
 
 HWY_EXPORT(MatrixProductTarget);
+HWY_EXPORT(ProductChainTarget);
 
 namespace {
 
@@ -263,6 +289,34 @@ void matrix_product(const MatrixProduct& product, Precision precision, base::Thr
   widen(wide.b, wide.b_stride, wide.transpose_b ? wide.columns : wide.depth,
         wide.transpose_b ? wide.depth : wide.columns, b, pool);
   HWY_DYNAMIC_DISPATCH(MatrixProductTarget)(wide, precision, pool);
+}
+
+void matrix_product_chain(const MatrixProduct& first, const MatrixProduct& second, Precision precision,
+                          base::ThreadPool& pool) {
+  check_product(first);
+  check_product(second);
+  base::check(second.rows == first.rows && second.depth == first.columns && second.a_stride == first.c_stride &&
+                  !first.transpose_a && !second.transpose_a && !first.accumulate,
+              "[matrix_product_chain] expected a second product of the first's result [{}, {}], got one of [{}, {}]",
+              first.rows, first.columns, second.rows, second.depth);
+  if (first.rows == 0 || first.columns == 0 || second.columns == 0) return matrix_product(second, precision, pool);
+  apply_environment();
+  if (precision == Precision::bf16) {
+    const TileStrip strip = usable_tile_strip();
+    if (strip != nullptr) return matrix_product_chain_on_tiles(first, second, strip, pool);
+  } else if (!first.a.is_bf16() && !first.c.is_bf16()) {
+    if (HWY_DYNAMIC_DISPATCH(ProductChainTarget)(first, second, pool)) return;
+  }
+  MatrixProduct whole_first = first, whole_second = second;
+  std::vector<float> between;
+  if (first.c == nullptr) {
+    between.resize(static_cast<std::size_t>(first.rows * first.c_stride));
+    whole_first.c = between.data();
+    if (precision == Precision::bf16) whole_first.c = reinterpret_cast<uint16_t*>(between.data());
+  }
+  whole_second.a = whole_first.c;
+  matrix_product(whole_first, precision, pool);
+  matrix_product(whole_second, precision, pool);
 }
 
 }  // namespace incontext::kernels

@@ -65,10 +65,11 @@ uint16_t* Bf16Scratch(Scratch kind, int64_t size) {
 
 /// All of B, which lies at `b`, as right blocks [chunk][pass][block of columns][step].
 template <class T>
-const uint16_t* PackRightBlocks(const MatrixProduct& p, const T* b, const Blocks& blocks, base::ThreadPool& pool) {
+const uint16_t* PackRightBlocksOf(const MatrixProduct& p, const T* b, const Blocks& blocks, base::ThreadPool& pool,
+                                  Scratch kind) {
   const int64_t passes = blocks.chunks * blocks.passes;
   const int64_t groups = ceil_divide(blocks.columns, kPackedTogether);
-  uint16_t* packed = Bf16Scratch(Scratch::shared, passes * blocks.columns * blocks.right_size());
+  uint16_t* packed = Bf16Scratch(kind, passes * blocks.columns * blocks.right_size());
   pool.run(passes * groups, [&](int64_t piece, int) {
     HWY_ALIGN T block[kTileBlockSize];
     const int64_t at = piece / groups;
@@ -89,6 +90,12 @@ const uint16_t* PackRightBlocks(const MatrixProduct& p, const T* b, const Blocks
     }
   });
   return packed;
+}
+
+const uint16_t* PackRightBlocks(const MatrixProduct& p, const Blocks& blocks, base::ThreadPool& pool,
+                                Scratch kind = Scratch::shared) {
+  return p.b.is_bf16() ? PackRightBlocksOf(p, p.b.bf16(), blocks, pool, kind)
+                       : PackRightBlocksOf(p, p.b.f32(), blocks, pool, kind);
 }
 
 /// Strips [strip, strip + count) of A, which lies at `a`, as left blocks [strip][step] of one pass; those of a
@@ -183,8 +190,7 @@ void TransposeMatrix(const float* in, int64_t rows, int64_t columns, float* out,
 void TilesProductTarget(const MatrixProduct& p, TileStrip multiply, base::ThreadPool& pool) {
   const Blocks blocks = cut_blocks(p);
   const bool by_pairs = p.transpose_a && takes_pairs(multiply);
-  const uint16_t* right =
-      p.b.is_bf16() ? PackRightBlocks(p, p.b.bf16(), blocks, pool) : PackRightBlocks(p, p.b.f32(), blocks, pool);
+  const uint16_t* right = PackRightBlocks(p, blocks, pool);
   float* partial = blocks.chunks > 1 ? scratch(Scratch::partial, blocks.chunks * p.rows * p.columns) : nullptr;
   float* left_sums = p.left_sums == nullptr ? nullptr : scratch(Scratch::sums, blocks.chunks * p.rows);
   pool.run(ceil_divide(blocks.rows, blocks.strips_at_once) * blocks.chunks, [&](int64_t piece, int) {
@@ -225,6 +231,29 @@ void TilesProductTarget(const MatrixProduct& p, TileStrip multiply, base::Thread
   if (partial != nullptr) AddChunks(p, blocks.chunks, partial, pool);
 }
 
+/// One strip of rows, of a product that is not cut along its depth.
+void StripProduct(const MatrixProduct& p, const Blocks& blocks, TileStrip multiply, const uint16_t* right) {
+  int64_t each = 0;
+  LeftStrip left = LeftStrips(p, blocks, 0, 1, {0, p.depth}, false, each);
+  left.rows = p.rows;
+  MultiplyStrip(blocks, multiply, p.columns, left, right, make_output(p, true, true));
+}
+
+void TilesChainTarget(const MatrixProduct& first, const MatrixProduct& second, TileStrip multiply,
+                      base::ThreadPool& pool) {
+  const Blocks first_blocks = cut_blocks(first), second_blocks = cut_blocks(second);
+  const uint16_t* first_right = PackRightBlocks(first, first_blocks, pool);
+  const uint16_t* second_right = PackRightBlocks(second, second_blocks, pool, Scratch::shared_second);
+  pool.run(first_blocks.rows, [&](int64_t strip, int) {
+    const int64_t row = strip * kTileBlock, rows = std::min(kTileBlock, first.rows - row);
+    MatrixProduct from = rows_of(first, row, rows), to = rows_of(second, row, rows);
+    if (first.c == nullptr) from.c = Bf16Scratch(Scratch::handed_on, kTileBlock * first.c_stride);
+    to.a = from.c;
+    StripProduct(from, first_blocks, multiply, first_right);
+    StripProduct(to, second_blocks, multiply, second_right);
+  });
+}
+
 }  // namespace incontext::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -232,6 +261,7 @@ HWY_AFTER_NAMESPACE();
 namespace incontext::kernels {
 
 HWY_EXPORT(TilesProductTarget);
+HWY_EXPORT(TilesChainTarget);
 HWY_EXPORT(TransposeMatrix);
 
 namespace {
@@ -266,6 +296,12 @@ void matrix_product_on_tiles(const MatrixProduct& product, TileStrip strip, base
   apply_environment();
   if (better_transposed(product)) return product_transposed(product, strip, pool);
   HWY_DYNAMIC_DISPATCH(TilesProductTarget)(product, strip, pool);
+}
+
+void matrix_product_chain_on_tiles(const MatrixProduct& first, const MatrixProduct& second, TileStrip strip,
+                                   base::ThreadPool& pool) {
+  apply_environment();
+  HWY_DYNAMIC_DISPATCH(TilesChainTarget)(first, second, strip, pool);
 }
 
 TileStrip usable_tile_strip() {

@@ -53,6 +53,17 @@ inline bool result_in_one_pass(const MatrixProduct& p) {
   return p.c.is_bf16() || (p.epilogue.residual != nullptr && p.epilogue.residual == p.c.f32());
 }
 
+/// Rows first … first + rows - 1 of a product; what is null stays null.
+inline MatrixProduct rows_of(const MatrixProduct& p, int64_t first, int64_t rows) {
+  MatrixProduct part = p;
+  part.rows = rows;
+  if (!(p.a == nullptr)) part.a = p.a + first * p.a_stride;
+  if (!(p.c == nullptr)) part.c += first * p.c_stride;
+  if (p.epilogue.residual != nullptr) part.epilogue.residual += first * p.c_stride;
+  if (!(p.epilogue.preactivation == nullptr)) part.epilogue.preactivation += first * p.c_stride;
+  return part;
+}
+
 /// Whether a gradient of weights reads its factors where they lie. A tile of AVX-512 takes most of a line from each row
 /// of its left factor; narrower ones read a copy as fast or faster.
 constexpr bool kReadsInPlace = HWY_TARGET <= HWY_AVX3;
