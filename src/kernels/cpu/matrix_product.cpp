@@ -209,9 +209,9 @@ void MatrixProductTarget(const MatrixProduct& p, Precision precision, base::Thre
   if (plan.chunks > 1) AddChunks(p, plan.chunks, partial, pool);
 }
 
-/// Rows that are handed on at once: they take a third of the second-level cache.
+/// Rows that are handed on at once, so many that they stay in the second-level cache.
 int64_t rows_handed_on(int64_t columns) {
-  return std::max(kTileRows, kRightBlock * 3 / 2 / columns / kTileRows * kTileRows);
+  return std::max(kTileRows, kRightBlock / columns / kTileRows * kTileRows);
 }
 
 /// Whether the chain was carried out: few rows are not worth it.
