@@ -35,15 +35,16 @@ class MlpFunction : public torch::autograd::Function<MlpFunction> {
     const auto precision = bf16 ? kernels::Precision::bf16 : kernels::Precision::f32;
     const Tensor rows = product::as_rows(x);
     const Tensor residual_rows = product::as_rows(residual);
-    Tensor preactivation =
-        torch::empty({rows.size(0), up.size(0)}, x.options().dtype(bf16 ? torch::kBFloat16 : torch::kFloat32));
+    const Tensor preactivation =
+        product::empty_rows(rows.size(0), up.size(0), x.options().dtype(bf16 ? torch::kBFloat16 : torch::kFloat32));
     Tensor y = torch::empty({rows.size(0), down.size(0)}, x.options().dtype(torch::kFloat32));
-    product::forward_chain(
-        rows, up,
-        {.bias = product::data_or_null(up_bias),
-         .activation = static_cast<Activation>(activation),
-         .preactivation = product::array_of(preactivation)},
-        down, {.bias = product::data_or_null(down_bias), .residual = residual_rows.data_ptr<float>()}, y, precision);
+    product::forward_chain(rows, up,
+                           {.bias = product::data_or_null(up_bias),
+                            .activation = static_cast<Activation>(activation),
+                            .preactivation = product::array_of(preactivation)},
+                           product::row_stride(preactivation), down,
+                           {.bias = product::data_or_null(down_bias), .residual = residual_rows.data_ptr<float>()}, y,
+                           precision);
     context->save_for_backward({rows, up, down});
     context->saved_data["preactivation"] = preactivation;
     context->saved_data["shape"] = x.sizes().vec();
@@ -62,7 +63,7 @@ class MlpFunction : public torch::autograd::Function<MlpFunction> {
     Tensor hidden = context->saved_data["preactivation"].toTensor();
     base::check(hidden.defined(), "[mlp] the graph was already back-propagated once, without retain_graph");
     if (torch::autograd::get_current_graph_task_keep_graph()) {
-      hidden = hidden.clone();
+      hidden = product::empty_rows(hidden.size(0), hidden.size(1), hidden.options()).copy_(hidden);
     } else {
       context->saved_data["preactivation"] = Tensor();
     }
@@ -75,7 +76,7 @@ class MlpFunction : public torch::autograd::Function<MlpFunction> {
         .activation = static_cast<Activation>(context->saved_data["activation"].toInt()),
         .preactivation = product::array_of(hidden),
         .activation_gradient = true};
-    const Tensor dhidden = torch::empty_like(hidden);
+    const Tensor dhidden = product::empty_rows(hidden.size(0), hidden.size(1), hidden.options());
     if (wanted[0]) {
       dx = torch::empty_like(x);
       product::input_gradient_chain(dy, down, through_activation, dhidden, up, dx, precision);

@@ -7,9 +7,6 @@ namespace incontext::ops::product {
 
 namespace {
 
-// Between rows: that of a single row says nothing.
-int64_t row_stride(const torch::Tensor& rows) { return rows.size(0) > 1 ? rows.stride(0) : rows.size(1); }
-
 kernels::MatrixProduct forward_product(const torch::Tensor& x, const torch::Tensor& weight,
                                        const kernels::Epilogue& epilogue, const torch::Tensor& y) {
   return {.rows = x.size(0),
@@ -41,21 +38,31 @@ kernels::MatrixProduct input_product(const torch::Tensor& dy, const torch::Tenso
 
 }  // namespace
 
+int64_t row_stride(const torch::Tensor& rows) {
+  return rows.size(0) > 1 ? rows.stride(0) : rows.size(1);  // that of a single row says nothing
+}
+
+torch::Tensor empty_rows(int64_t rows, int64_t columns, const torch::TensorOptions& options) {
+  const auto bytes = static_cast<int64_t>(torch::elementSize(torch::typeMetaToScalarType(options.dtype())));
+  const int64_t padding = columns * bytes % 1024 == 0 ? 64 / bytes : 0;
+  return torch::empty({rows, columns + padding}, options).narrow(1, 0, columns);
+}
+
 void forward(const torch::Tensor& x, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
              const torch::Tensor& y, kernels::Precision precision) {
   kernels::matrix_product(forward_product(x, weight, epilogue, y), precision, tensor::kernel_pool());
 }
 
 void forward_chain(const torch::Tensor& x, const torch::Tensor& first_weight, const kernels::Epilogue& first,
-                   const torch::Tensor& second_weight, const kernels::Epilogue& second, const torch::Tensor& y,
-                   kernels::Precision precision) {
-  // Of rows as wide as the first result, to be read by the second product.
-  kernels::MatrixProduct from = forward_product(x, first_weight, first, y),
-                         to = forward_product(x, second_weight, second, y);
+                   int64_t stride, const torch::Tensor& second_weight, const kernels::Epilogue& second,
+                   const torch::Tensor& y, kernels::Precision precision) {
+  // Both are products of x's rows; the second reads what the first makes of them.
+  kernels::MatrixProduct from = forward_product(x, first_weight, first, y);
+  kernels::MatrixProduct to = forward_product(x, second_weight, second, y);
   from.c = nullptr;
-  from.c_stride = first_weight.size(0);
+  from.c_stride = stride;
   to.a = nullptr;
-  to.a_stride = from.c_stride;
+  to.a_stride = stride;
   kernels::matrix_product_chain(from, to, precision, tensor::kernel_pool());
 }
 

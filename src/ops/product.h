@@ -22,10 +22,18 @@ torch::Tensor input_gradient(const torch::Tensor& dy, const torch::Tensor& weigh
 void write_input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
                           const torch::Tensor& dx, kernels::Precision precision);
 
-/// y = act(x·W1ᵀ + …)·W2ᵀ with both epilogues; what lies between is not kept.
+/// y = act(x·W1ᵀ + …)·W2ᵀ with both epilogues. What lies between is not kept; its rows are `stride` apart, as those of
+/// the preactivation are.
 void forward_chain(const torch::Tensor& x, const torch::Tensor& first_weight, const kernels::Epilogue& first,
-                   const torch::Tensor& second_weight, const kernels::Epilogue& second, const torch::Tensor& y,
-                   kernels::Precision precision);
+                   int64_t stride, const torch::Tensor& second_weight, const kernels::Epilogue& second,
+                   const torch::Tensor& y, kernels::Precision precision);
+
+/// An uninitialised [rows, columns] whose rows a product reads well: not a multiple of 1 KiB apart, where they would
+/// share few sets of the first-level cache.
+torch::Tensor empty_rows(int64_t rows, int64_t columns, const torch::TensorOptions& options);
+
+/// Between rows of a tensor [rows, columns].
+int64_t row_stride(const torch::Tensor& rows);
 
 /// dbetween = dy·W2 with the epilogue applied, and dx = dbetween·W1.
 void input_gradient_chain(const torch::Tensor& dy, const torch::Tensor& second_weight,
