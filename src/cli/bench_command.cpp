@@ -77,8 +77,8 @@ double median_of(const std::vector<base::Json>& rows, const char* key) {
   return median(std::move(values));
 }
 
-// The peer in each way it can run; then ours and the peer in its best way, in turn, each in a process of its own. The
-// noise of a shared machine falls on both, and medians of the rounds are compared.
+// The peer in each way it can run; then ours and the peer in its best way, in turn, each in a process of its own. Of
+// all figures, and of the ratio of the two runs of a round, between which a shared machine changes least, the medians.
 base::Json bench_beside_peer(const std::string& model, const BenchArguments& arguments, int threads) {
   const double seconds = arguments.seconds / kRounds;
   const std::vector<std::string> own = {"bench",       "train",
@@ -107,23 +107,24 @@ base::Json bench_beside_peer(const std::string& model, const BenchArguments& arg
     row["peer_steps_per_second"] = result.steps_per_second;
     row["peer_peak_memory_bytes"] = result.peak_memory_bytes;
     row["peer_losses"] = result.losses;
+    row["ratio"] = row["steps_per_second"].get<double>() / result.steps_per_second;
     rounds.push_back(std::move(row));
   }
   base::Json row = rounds[0];
   row["rounds"] = base::Json::array();
   for (const base::Json& round : rounds) {
-    row["rounds"].push_back(
-        {{"steps_per_second", round["steps_per_second"]}, {"peer_steps_per_second", round["peer_steps_per_second"]}});
+    row["rounds"].push_back({{"steps_per_second", round["steps_per_second"]},
+                             {"peer_steps_per_second", round["peer_steps_per_second"]},
+                             {"ratio", round["ratio"]}});
   }
   for (const char* key : {"steps_per_second", "share_of_fp32_peak", "fp32_peak_gflops", "peak_memory_bytes",
-                          "peer_steps_per_second", "peer_peak_memory_bytes"}) {
+                          "peer_steps_per_second", "peer_peak_memory_bytes", "ratio"}) {
     row[key] = median_of(rounds, key);
   }
   row["peer_threads"] = peer.threads;
   row["peer_blas_core"] = peer.blas_core;
   row["loss_difference"] =
       loss_difference(row["losses"].get<std::vector<double>>(), row["peer_losses"].get<std::vector<double>>());
-  row["ratio"] = row["steps_per_second"].get<double>() / row["peer_steps_per_second"].get<double>();
   return row;
 }
 
