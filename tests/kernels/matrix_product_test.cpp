@@ -77,8 +77,9 @@ TEST_P(MatrixProductTest, AChainTakesAnyFactors) {
   Case first{100, 40, 30}, second{100, 50, 40};
   first.residual = second.accumulate = true;
   first.padding = 0;
-  for (const Storage storage : {Storage::f32, Storage::bf16}) {
-    first.a = first.b = second.b = storage;
+  for (int bits = 0; bits < 8; ++bits) {
+    const auto storage = [bits](int bit) { return (bits & bit) != 0 ? Storage::bf16 : Storage::f32; };
+    first.a = storage(1), first.b = storage(2), second.b = storage(4);
     for (const Precision precision : {Precision::f32, Precision::bf16}) {
       first.precision = second.precision = precision;
       first.c = precision == Precision::bf16 ? Storage::bf16 : Storage::f32;

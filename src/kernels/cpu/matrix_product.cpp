@@ -210,9 +210,7 @@ void MatrixProductTarget(const MatrixProduct& p, Precision precision, base::Thre
 }
 
 /// Rows that are handed on at once, so many that they stay in the second-level cache.
-int64_t rows_handed_on(int64_t columns) {
-  return std::max(kTileRows, kRightBlock / columns / kTileRows * kTileRows);
-}
+int64_t rows_handed_on(int64_t columns) { return std::max(kTileRows, kRightBlock / columns / kTileRows * kTileRows); }
 
 /// Whether the chain was carried out: few rows are not worth it.
 bool ProductChainTarget(const MatrixProduct& first, const MatrixProduct& second, base::ThreadPool& pool) {
@@ -304,7 +302,7 @@ void matrix_product_chain(const MatrixProduct& first, const MatrixProduct& secon
   if (precision == Precision::bf16) {
     const TileStrip strip = usable_tile_strip();
     if (strip != nullptr) return matrix_product_chain_on_tiles(first, second, strip, pool);
-  } else if (!first.a.is_bf16() && !first.c.is_bf16()) {
+  } else if (!first.a.is_bf16() && !first.b.is_bf16() && !first.c.is_bf16() && !second.b.is_bf16()) {
     if (HWY_DYNAMIC_DISPATCH(ProductChainTarget)(first, second, pool)) return;
   }
   MatrixProduct whole_first = first, whole_second = second;
