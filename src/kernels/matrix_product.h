@@ -53,8 +53,8 @@ struct MatrixProduct {
 void matrix_product(const MatrixProduct& product, Precision precision, base::ThreadPool& pool);
 
 /// Two products, of which the second's left factor is the first's result, which is not kept: second.c =
-/// (first.c)·second.b with both epilogues, where first.c and second.a are null. Rows are handed on some at a time, while
-/// they lie in the cache; with bf16 they are handed on in bf16. The same bits as from two products.
+/// (first.c)·second.b with both epilogues, where first.c and second.a are null. Rows are handed on some at a time,
+/// while they lie in the cache; with bf16 they are handed on in bf16. The same bits as from two products.
 void matrix_product_chain(const MatrixProduct& first, const MatrixProduct& second, Precision precision,
                           base::ThreadPool& pool);
 
