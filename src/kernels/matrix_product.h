@@ -52,9 +52,10 @@ struct MatrixProduct {
 /// The result does not depend on the number of threads.
 void matrix_product(const MatrixProduct& product, Precision precision, base::ThreadPool& pool);
 
-/// Two products, of which the second's left factor is the first's result, which is not kept: second.c =
-/// (first.c)·second.b with both epilogues, where first.c and second.a are null. Rows are handed on some at a time,
-/// while they lie in the cache; with bf16 they are handed on in bf16. The same bits as from two products.
+/// Two products, of which the second's left factor is the first's result: second.c = (first.c)·second.b with both
+/// epilogues. second.a is not read; second.a_stride is first.c_stride. first.c may be null: what lies between is then
+/// not kept, and in bf16 handed on in bf16. Some rows are multiplied by both factors before the next, while they lie in
+/// the cache. The same bits as from two products.
 void matrix_product_chain(const MatrixProduct& first, const MatrixProduct& second, Precision precision,
                           base::ThreadPool& pool);
 
