@@ -42,6 +42,8 @@ ThreadPool::ThreadPool(int threads) {
 
 ThreadPool::~ThreadPool() { stop(); }
 
+int ThreadPool::size_here() const { return inside_loop ? 1 : size(); }
+
 void ThreadPool::stop() {
   {
     const std::lock_guard lock(mutex_);

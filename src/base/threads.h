@@ -23,6 +23,8 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int size() const { return static_cast<int>(workers_.size()) + 1; }
+  /// How many threads a call of run() from here would use: one from within a piece.
+  int size_here() const;
 
   /// Calls work(piece, thread) once for every piece in 0 … pieces-1, on any thread of the pool, and returns when
   /// all are done. `thread` is in 0 … size()-1 and tells which scratch space is the caller's own. The first

@@ -7,6 +7,7 @@
 #include "ops/linear.h"
 #include "ops/norm.h"
 #include "ops/position.h"
+#include "ops/transformer_layer.h"
 
 namespace incontext::models {
 namespace {
@@ -194,6 +195,22 @@ Tensor Decoder::run_layer(int64_t index, const Tensor& hidden, const Step& step)
     return ops::norm(operations_, kind, x, weights.gamma, weights.beta, options_.norm_epsilon, keep, residual_every);
   };
   const int64_t read_every = index + 1 == options_.layers ? step.read_every : 1;
+  if (norm_before && plain_attention() && options_.mlp != "none") {
+    const auto bias_of = [](const std::vector<Tensor>& biases) { return biases.empty() ? Tensor() : biases[0]; };
+    const ops::LayerWeights weights{layer.attention_norm.gamma,
+                                    layer.attention_norm.beta,
+                                    layer.qkv[0],
+                                    bias_of(layer.qkv_bias),
+                                    layer.out,
+                                    layer.out_bias,
+                                    layer.mlp_norm.gamma,
+                                    layer.mlp_norm.beta,
+                                    layer.mlp};
+    const ops::LayerOptions how{kind, options_.norm_epsilon, heads_, activation(options_), read_every};
+    if (ops::takes_transformer_layer(operations_, hidden, weights, how)) {
+      return ops::transformer_layer(operations_, hidden, weights, how);
+    }
+  }
   const ops::Normed before_attention = norm(layer.attention_norm, hidden, ops::Keep::for_products, read_every);
   const Tensor attended = attend_whole(layer, before_attention.normed, read_every);
   Tensor middle = ops::linear(operations_, attended, layer.out, layer.out_bias, before_attention.residual);
@@ -204,6 +221,11 @@ Tensor Decoder::run_layer(int64_t index, const Tensor& hidden, const Step& step)
       norm(layer.mlp_norm, middle, options_.mlp == "gated" ? ops::Keep::f32 : ops::Keep::for_products);
   const Tensor out = ops::mlp(operations_, before_mlp.normed, layer.mlp, activation(options_), before_mlp.residual);
   return norm_before ? out : apply_norm(layer.mlp_norm, out);
+}
+
+bool Decoder::plain_attention() const {
+  return layers_.front().qkv.size() == 1 && options_.position != "rotary" && !options_.qk_norm &&
+         options_.sliding_window == 0;
 }
 
 Tensor Decoder::attend_whole(const Layer& layer, const Tensor& normed, int64_t query_every) const {

@@ -118,6 +118,8 @@ class Decoder {
   void add_mlp(const WeightSource& source, const std::string& prefix, Layer& layer);
 
   torch::Tensor run_layer(int64_t index, const torch::Tensor& hidden, const Step& step) const;
+  /// Whether attention reads the packed projection as it is.
+  bool plain_attention() const;
   torch::Tensor attend_whole(const Layer& layer, const torch::Tensor& normed, int64_t query_every) const;
   torch::Tensor apply_norm(const Norm& norm, const torch::Tensor& hidden) const;
 

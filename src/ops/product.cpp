@@ -7,36 +7,53 @@ namespace incontext::ops::product {
 
 namespace {
 
-kernels::MatrixProduct forward_product(const torch::Tensor& x, const torch::Tensor& weight,
-                                       const kernels::Epilogue& epilogue, const torch::Tensor& y) {
-  return {.rows = x.size(0),
+Rows rows_of(const torch::Tensor& tensor) { return {array_of(tensor), row_stride(tensor)}; }
+
+}  // namespace
+
+kernels::MatrixProduct forward_product(int64_t rows, const Rows& x, const torch::Tensor& weight,
+                                       const kernels::Epilogue& epilogue, const Rows& y) {
+  return {.rows = rows,
           .columns = weight.size(0),
           .depth = weight.size(1),
-          .a = array_of(x),
-          .a_stride = row_stride(x),
+          .a = x.data,
+          .a_stride = x.stride,
           .b = weight.data_ptr<float>(),
           .b_stride = row_stride(weight),
           .transpose_b = true,
-          .c = array_of(y),
-          .c_stride = row_stride(y),
+          .c = y.data,
+          .c_stride = y.stride,
           .epilogue = epilogue};
 }
 
-kernels::MatrixProduct input_product(const torch::Tensor& dy, const torch::Tensor& weight,
-                                     const kernels::Epilogue& epilogue, const torch::Tensor& dx) {
-  return {.rows = dy.size(0),
+kernels::MatrixProduct input_product(int64_t rows, const Rows& dy, const torch::Tensor& weight,
+                                     const kernels::Epilogue& epilogue, const Rows& dx) {
+  return {.rows = rows,
           .columns = weight.size(1),
           .depth = weight.size(0),
-          .a = array_of(dy),
-          .a_stride = row_stride(dy),
+          .a = dy.data,
+          .a_stride = dy.stride,
           .b = weight.data_ptr<float>(),
           .b_stride = row_stride(weight),
-          .c = array_of(dx),
-          .c_stride = row_stride(dx),
+          .c = dx.data,
+          .c_stride = dx.stride,
           .epilogue = epilogue};
 }
 
-}  // namespace
+kernels::MatrixProduct weight_product(int64_t rows, const Rows& dy, const Rows& x, const torch::Tensor& weight,
+                                      float* dweight, float* dbias) {
+  return {.rows = weight.size(0),
+          .columns = weight.size(1),
+          .depth = rows,
+          .a = dy.data,
+          .a_stride = dy.stride,
+          .transpose_a = true,
+          .b = x.data,
+          .b_stride = x.stride,
+          .c = dweight,
+          .c_stride = row_stride(weight),
+          .left_sums = dbias};
+}
 
 int64_t row_stride(const torch::Tensor& rows) {
   return rows.size(0) > 1 ? rows.stride(0) : rows.size(1);  // that of a single row says nothing
@@ -50,20 +67,17 @@ torch::Tensor empty_rows(int64_t rows, int64_t columns, const torch::TensorOptio
 
 void forward(const torch::Tensor& x, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
              const torch::Tensor& y, kernels::Precision precision) {
-  kernels::matrix_product(forward_product(x, weight, epilogue, y), precision, tensor::kernel_pool());
+  kernels::matrix_product(forward_product(x.size(0), rows_of(x), weight, epilogue, rows_of(y)), precision,
+                          tensor::kernel_pool());
 }
 
 void forward_chain(const torch::Tensor& x, const torch::Tensor& first_weight, const kernels::Epilogue& first,
                    int64_t stride, const torch::Tensor& second_weight, const kernels::Epilogue& second,
                    const torch::Tensor& y, kernels::Precision precision) {
-  // Both are products of x's rows; the second reads what the first makes of them.
-  kernels::MatrixProduct from = forward_product(x, first_weight, first, y);
-  kernels::MatrixProduct to = forward_product(x, second_weight, second, y);
-  from.c = nullptr;
-  from.c_stride = stride;
-  to.a = nullptr;
-  to.a_stride = stride;
-  kernels::matrix_product_chain(from, to, precision, tensor::kernel_pool());
+  const Rows between{nullptr, stride};
+  kernels::matrix_product_chain(forward_product(x.size(0), rows_of(x), first_weight, first, between),
+                                forward_product(x.size(0), between, second_weight, second, rows_of(y)), precision,
+                                tensor::kernel_pool());
 }
 
 torch::Tensor input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
@@ -75,14 +89,17 @@ torch::Tensor input_gradient(const torch::Tensor& dy, const torch::Tensor& weigh
 
 void write_input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
                           const torch::Tensor& dx, kernels::Precision precision) {
-  kernels::matrix_product(input_product(dy, weight, epilogue, dx), precision, tensor::kernel_pool());
+  kernels::matrix_product(input_product(dy.size(0), rows_of(dy), weight, epilogue, rows_of(dx)), precision,
+                          tensor::kernel_pool());
 }
 
 void input_gradient_chain(const torch::Tensor& dy, const torch::Tensor& second_weight,
                           const kernels::Epilogue& epilogue, const torch::Tensor& dbetween,
                           const torch::Tensor& first_weight, const torch::Tensor& dx, kernels::Precision precision) {
-  kernels::matrix_product_chain(input_product(dy, second_weight, epilogue, dbetween),
-                                input_product(dbetween, first_weight, {}, dx), precision, tensor::kernel_pool());
+  const Rows between = rows_of(dbetween);
+  kernels::matrix_product_chain(input_product(dy.size(0), rows_of(dy), second_weight, epilogue, between),
+                                input_product(dy.size(0), between, first_weight, {}, rows_of(dx)), precision,
+                                tensor::kernel_pool());
 }
 
 torch::Tensor weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, kernels::Precision precision,
@@ -96,18 +113,9 @@ torch::Tensor weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, k
 
 void write_weight_gradient(const torch::Tensor& dy, const torch::Tensor& x, const torch::Tensor& dweight,
                            const torch::Tensor& dbias, kernels::Precision precision) {
-  const kernels::MatrixProduct product{.rows = dy.size(1),
-                                       .columns = x.size(1),
-                                       .depth = dy.size(0),
-                                       .a = array_of(dy),
-                                       .a_stride = row_stride(dy),
-                                       .transpose_a = true,
-                                       .b = array_of(x),
-                                       .b_stride = row_stride(x),
-                                       .c = dweight.data_ptr<float>(),
-                                       .c_stride = row_stride(dweight),
-                                       .left_sums = dbias.defined() ? dbias.data_ptr<float>() : nullptr};
-  kernels::matrix_product(product, precision, tensor::kernel_pool());
+  kernels::matrix_product(weight_product(dy.size(0), rows_of(dy), rows_of(x), dweight, dweight.data_ptr<float>(),
+                                         dbias.defined() ? dbias.data_ptr<float>() : nullptr),
+                          precision, tensor::kernel_pool());
 }
 
 torch::Tensor bias_gradient(const torch::Tensor& dy) {

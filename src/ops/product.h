@@ -10,6 +10,23 @@
 
 namespace incontext::ops::product {
 
+/// Where the rows of a matrix are.
+struct Rows {
+  kernels::Array data = nullptr;
+  int64_t stride = 0;
+
+  Rows skip(int64_t rows) const { return {data + rows * stride, stride}; }
+};
+
+/// The products themselves, of `rows` rows that lie anywhere; `dweight` and, unless it is null, `dbias` are as large as
+/// the weight and its bias.
+kernels::MatrixProduct forward_product(int64_t rows, const Rows& x, const torch::Tensor& weight,
+                                       const kernels::Epilogue& epilogue, const Rows& y);
+kernels::MatrixProduct input_product(int64_t rows, const Rows& dy, const torch::Tensor& weight,
+                                     const kernels::Epilogue& epilogue, const Rows& dx);
+kernels::MatrixProduct weight_product(int64_t rows, const Rows& dy, const Rows& x, const torch::Tensor& weight,
+                                      float* dweight, float* dbias);
+
 /// y [rows, out] = x·Wᵀ with the epilogue applied.
 void forward(const torch::Tensor& x, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
              const torch::Tensor& y, kernels::Precision precision);

@@ -94,6 +94,15 @@ TEST(Threads, ANestedLoopRunsAlone) {
   EXPECT_TRUE(as_first);
 }
 
+TEST(Threads, SizeHereIsThatOfALoopFromHere) {
+  ThreadPool pool(3);
+  EXPECT_EQ(pool.size_here(), 3);
+  std::atomic<int> ones = 0;
+  pool.run(5, [&](int64_t, int) { ones += pool.size_here() == 1; });
+  EXPECT_EQ(ones, 5);
+  EXPECT_EQ(pool.size_here(), 3);
+}
+
 TEST(Threads, ManyShortLoops) {
   ThreadPool pool(3);  // more than this may have processors, so that threads sleep and are woken
   int64_t total = 0;

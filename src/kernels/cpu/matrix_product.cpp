@@ -196,7 +196,7 @@ const float* pack_shared(const MatrixProduct& p, Precision precision, const Plan
 }
 
 void MatrixProductTarget(const MatrixProduct& p, Precision precision, base::ThreadPool& pool) {
-  const Plan plan = make_plan(p, precision, pool.size());
+  const Plan plan = make_plan(p, precision, pool.size_here());
   const float* shared = plan.share_right ? pack_shared(p, precision, plan, pool) : nullptr;
   float* partial = plan.chunks > 1 ? scratch(Scratch::partial, plan.chunks * p.rows * p.columns) : nullptr;
   float* left_sums = p.left_sums == nullptr ? nullptr : scratch(Scratch::sums, plan.chunks * p.rows);
@@ -215,7 +215,8 @@ int64_t rows_handed_on(int64_t columns) { return std::max(kTileRows, kRightBlock
 /// Whether the chain was carried out: few rows are not worth it.
 bool ProductChainTarget(const MatrixProduct& first, const MatrixProduct& second, base::ThreadPool& pool) {
   constexpr auto exact = Precision::f32;
-  const Plan first_plan = make_plan(first, exact, pool.size()), second_plan = make_plan(second, exact, pool.size());
+  const Plan first_plan = make_plan(first, exact, pool.size_here()),
+             second_plan = make_plan(second, exact, pool.size_here());
   if (!first_plan.share_right || !second_plan.share_right) return false;
   const float* first_right = pack_shared(first, exact, first_plan, pool);
   const float* second_right = pack_shared(second, exact, second_plan, pool, Scratch::shared_second);

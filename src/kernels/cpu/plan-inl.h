@@ -71,8 +71,8 @@ constexpr bool kReadsInPlace = HWY_TARGET <= HWY_AVX3;
 /// Whether rows so far apart share few sets of the first-level cache, so that a copy of them is read faster.
 inline bool rows_collide(int64_t stride) { return stride * 4 % 2048 == 0; }
 
-inline void plan_depth(const MatrixProduct& p, Plan& plan) {
-  if (!plan.share_right && p.transpose_a && !result_in_one_pass(p)) {
+inline void plan_depth(const MatrixProduct& p, bool deep, Plan& plan) {
+  if ((deep || p.rows <= kFewRows) && p.transpose_a && !result_in_one_pass(p)) {
     const int64_t affordable = std::max<int64_t>(1, kPartialSize / (p.rows * p.columns));
     plan.chunks = std::clamp<int64_t>(p.depth / (kDepthBlock / 2), 1, std::min(affordable, kMostChunks));
   }
@@ -84,18 +84,19 @@ inline void plan_depth(const MatrixProduct& p, Plan& plan) {
 
 inline Plan make_plan(const MatrixProduct& p, Precision precision, int64_t threads) {
   Plan plan;
-  const bool weight_gradient = p.transpose_a && p.depth > 2 * kDepthBlock;
+  const bool deep = p.transpose_a && p.depth > 2 * kDepthBlock;
+  const bool weight_gradient = deep || (p.transpose_a && threads == 1);
   const bool in_place = kReadsInPlace && precision == Precision::f32;
   plan.pack_left = precision == Precision::bf16 || (p.transpose_a && (!in_place || rows_collide(p.a_stride)));
   const bool whole_panels = !p.transpose_b && p.columns % kTileColumns == 0;
   plan.pack_right = !in_place || !weight_gradient || !whole_panels || rows_collide(p.b_stride);
   plan.share_right = !weight_gradient && p.rows > kFewRows;
-  plan_depth(p, plan);
+  plan_depth(p, deep, plan);
   plan.column_block = even_block(p.columns, std::min(kColumnBlock, kRightBlock / plan.depth_block), kTileColumns);
   plan.row_block = p.rows;
   plan.column_range = p.columns;
   if (plan.share_right) {
-    plan.row_block = std::min(kLeftBlock, ceil_divide(p.rows, threads * 8));
+    plan.row_block = threads == 1 ? kLeftBlock : std::min(kLeftBlock, ceil_divide(p.rows, threads * 8));
   } else if (weight_gradient) {
     if (threads > 1) plan.row_block = std::max(kLeftBlock, ceil_divide(p.rows, ceil_divide(threads * 4, plan.chunks)));
   } else {
