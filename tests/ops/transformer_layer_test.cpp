@@ -6,6 +6,7 @@
 #include "ops/agreement.h"
 #include "ops/linear.h"
 #include "ops/norm.h"
+#include "support/gradient_check.h"
 #include "tensor/device.h"
 
 namespace incontext::ops {
@@ -17,14 +18,13 @@ using kernels::Precision;
 using testing::draw;
 using torch::Tensor;
 
-constexpr int64_t kWidth = 24;
-constexpr int64_t kHidden = 256;  // rows of 1 KiB, which are padded
-
 struct Case {
   const char* name;
   int64_t batch, time;
   LayerOptions options;
   bool biases = true;
+  int64_t width = 24;
+  int64_t hidden = 256;  // rows of 1 KiB, which are padded
 };
 
 std::vector<Case> cases() {
@@ -45,21 +45,18 @@ std::vector<Case> cases() {
 // x, then the weights in the order of LayerWeights.
 std::vector<Tensor> inputs_of(const Case& c) {
   const AttentionHeads& heads = c.options.heads;
-  const int64_t out_width = heads.heads * heads.head_dim;
-  std::vector<Tensor> in = {draw({c.batch, c.time, kWidth}, "x"),
-                            draw({kWidth}, "gamma", 0.2) + 1,
-                            draw({heads.packed_width(), kWidth}, "qkv", 0.15),
-                            draw({kWidth, out_width}, "out", 0.15),
-                            draw({kWidth}, "gamma2", 0.2) + 1,
-                            draw({kHidden, kWidth}, "up", 0.15),
-                            draw({kWidth, kHidden}, "down", 0.1)};
+  const int64_t width = c.width, packed = heads.packed_width(), attended = heads.heads * heads.head_dim;
+  std::vector<Tensor> in = {draw({c.batch, c.time, width}, "x"), draw({width}, "gamma", 0.2) + 1,
+                            draw({packed, width}, "qkv", 0.15),  draw({width, attended}, "out", 0.15),
+                            draw({width}, "gamma2", 0.2) + 1,    draw({c.hidden, width}, "up", 0.15),
+                            draw({width, c.hidden}, "down", 0.1)};
   if (!c.biases) return in;
-  for (const auto& [size, name] : {std::pair{kWidth, "beta"},
-                                   {heads.packed_width(), "qkv_bias"},
-                                   {kWidth, "out_bias"},
-                                   {kWidth, "beta2"},
-                                   {kHidden, "up_bias"},
-                                   {kWidth, "down_bias"}}) {
+  for (const auto& [size, name] : {std::pair{width, "beta"},
+                                   {packed, "qkv_bias"},
+                                   {width, "out_bias"},
+                                   {width, "beta2"},
+                                   {c.hidden, "up_bias"},
+                                   {width, "down_bias"}}) {
     in.push_back(draw({size}, name, 0.1));
   }
   return in;
@@ -148,6 +145,14 @@ TEST(TransformerLayer, AnyNumberOfThreadsGivesTheSameBits) {
     }
   }
   tensor::set_kernel_threads(before);
+}
+
+TEST(TransformerLayer, GradientsByCentralDifferences) {
+  for (const int64_t read_every : {1, 2}) {
+    const Case small{"small", 2, 4, {.heads = {2, 1, 2}, .read_every = read_every}, true, 4, 5};
+    EXPECT_GRADIENTS([&](const std::vector<Tensor>& in) { return as_one(small.options)({}, in); }, inputs_of(small),
+                     testing::float_gradients({.absolute = 1e-2, .relative = 1e-2}));
+  }
 }
 
 TEST(TransformerLayer, RetainedGraphGivesTheSameGradientTwice) {
