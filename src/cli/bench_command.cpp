@@ -73,6 +73,7 @@ double loss_difference(const std::vector<double>& ours, const std::vector<double
 // What `key` is in the middle of all rows.
 double median_of(const std::vector<base::Json>& rows, const char* key) {
   std::vector<double> values;
+  values.reserve(rows.size());
   for (const base::Json& row : rows) values.push_back(row.at(key).get<double>());
   return median(std::move(values));
 }

@@ -71,11 +71,11 @@ struct Group {
 
 class Layer {
  public:
-  Layer(LayerWeights weights, LayerOptions options, kernels::Precision precision, Kept kept, int64_t batch,
+  Layer(LayerWeights weights, const LayerOptions& options, kernels::Precision precision, Kept kept, int64_t batch,
         int64_t time)
       : precision_(precision),
         w_(std::move(weights)),
-        o_(std::move(options)),
+        o_(options),
         k_(std::move(kept)),
         batch_(batch),
         time_(time),
@@ -118,7 +118,7 @@ class Layer {
     int64_t parameters = 0;
     visit_weights(w_, [&](const Tensor& weight) { parameters += weight.defined() ? weight.numel() : 0; });
     const Tensor sums = torch::empty({groups(), parameters}, f32);
-    const Tensor buffers = torch::empty({pool().size(), buffer_size()}, f32);
+    const Tensor buffers = torch::empty({std::min<int64_t>(pool().size(), groups()), buffer_size()}, f32);
     for_each_group([&](int64_t group, int thread) {
       backward(group_of(group), dy, dx, sums.data_ptr<float>() + group * parameters,
                buffers.data_ptr<float>() + thread * buffer_size());
