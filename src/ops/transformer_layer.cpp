@@ -84,6 +84,7 @@ class Layer {
         packed_(w_.qkv.size(0)),
         query_width_(o_.heads.heads * o_.heads.head_dim),
         hidden_(w_.mlp.up.size(0)),
+        query_(w_.qkv.slice(0, 0, query_width_)),
         key_value_(w_.qkv.slice(0, query_width_)),
         count_((batch + groups_of(batch, time) - 1) / groups_of(batch, time)) {}
 
@@ -353,8 +354,7 @@ class Layer {
       multiply(product::weight_product(g.rows, dqkv, normed, w_.qkv, dweight, dbias));
       return;
     }
-    multiply(product::weight_product(g.queries, every(dqkv, 0), every(normed, 0), w_.qkv.slice(0, 0, query_width_),
-                                     dweight, dbias));
+    multiply(product::weight_product(g.queries, every(dqkv, 0), every(normed, 0), query_, dweight, dbias));
     multiply(product::weight_product(g.rows, {dqkv.data + query_width_, packed_}, normed, key_value_,
                                      dweight + query_width_ * width_,
                                      dbias == nullptr ? nullptr : dbias + query_width_));
@@ -365,8 +365,8 @@ class Layer {
   LayerOptions o_;
   Kept k_;
   int64_t batch_, time_, queries_, width_, packed_, query_width_, hidden_;
-  Tensor key_value_;  // the weight of keys and values
-  int64_t count_;     // sequences of a group
+  Tensor query_, key_value_;  // of w_.qkv, cut once: threads do not touch autograd
+  int64_t count_;             // sequences of a group
 };
 
 class LayerFunction : public torch::autograd::Function<LayerFunction> {
