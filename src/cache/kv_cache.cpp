@@ -1,31 +1,16 @@
 #include "cache/kv_cache.h"
 
+#include <algorithm>
+
 #include "base/error.h"
-#include "base/text.h"
-#include "cache/full_cache.h"
+#include "cache/kind.h"
 
 namespace incontext::cache {
-namespace {
 
-// "full", "full:bf16", "full:f16", "full:f32".
-kernels::Storage full_storage(const CachePolicy& policy) {
-  const std::string storage = policy.words.empty() ? "bf16" : policy.words[0];
-  const bool known = storage == "bf16" || storage == "f16" || storage == "f32";
-  base::check(known && policy.words.size() <= 1 && policy.values.empty(),
-              "cache policy '{}': expected full, full:bf16, full:f16 or full:f32", policy.text());
-  if (storage == "f32") return kernels::Storage::f32;
-  return storage == "f16" ? kernels::Storage::f16 : kernels::Storage::bf16;
-}
+KvCache::KvCache(std::shared_ptr<const CacheKind> kind, const CacheShape& shape)
+    : kind_(std::move(kind)), shape_(shape), lengths_(static_cast<size_t>(shape.layers), 0) {}
 
-void check_kind(const CachePolicy& policy) {
-  const std::vector<std::string> kinds = {"full"};
-  if (policy.kind == "full") return;
-  const std::string nearest = base::nearest_name(policy.kind, kinds);
-  base::fail("cache policy '{}': unknown kind '{}'{}; known: {}", policy.text(), policy.kind,
-             nearest.empty() ? "" : fmt::format(", did you mean '{}'?", nearest), fmt::join(kinds, ", "));
-}
-
-}  // namespace
+std::string KvCache::policy() const { return kind_->policy(); }
 
 void KvCache::append(int64_t layer, const Rows& keys, const Rows& values, int64_t count) {
   int64_t& length = lengths_[static_cast<size_t>(layer)];
@@ -42,17 +27,24 @@ void KvCache::truncate(int64_t length) {
     shorter = shorter || held > length;
     held = std::min(held, length);
   }
+  base::check(!shorter || length == 0 || can_truncate(), "[truncate] a cache of '{}' cannot be cut to {} tokens",
+              policy(), length);
   if (shorter) forget(length);
 }
 
-std::unique_ptr<KvCache> make_cache(const CachePolicy& policy, const CacheShape& shape) {
-  check_kind(policy);
-  return std::make_unique<FullCache>(shape, full_storage(policy));
-}
-
-int64_t full_bytes(const CachePolicy& policy, const CacheShape& shape) {
-  check_kind(policy);
-  return FullCache::full_bytes(shape, full_storage(policy));
+void attend(int64_t layer, std::span<const Attending> sequences, const Scores& scores) {
+  // Sequences of a kind, in the order in which they came.
+  std::vector<std::pair<const CacheKind*, std::vector<Attending>>> groups;
+  for (const Attending& each : sequences) {
+    const CacheKind* kind = &each.cache->kind();
+    const auto known = std::find_if(groups.begin(), groups.end(), [&](const auto& group) { return group.first == kind; });
+    if (known == groups.end()) {
+      groups.push_back({kind, {each}});
+    } else {
+      known->second.push_back(each);
+    }
+  }
+  for (const auto& [kind, group] : groups) kind->attend(layer, group, scores);
 }
 
 }  // namespace incontext::cache

@@ -3,9 +3,11 @@
 #include <torch/csrc/autograd/graph_task.h>
 
 #include "base/error.h"
+#include "kernels/activation.h"
 #include "ops/linear.h"
 #include "ops/product.h"
 #include "ops/silu_multiply.h"
+#include "tensor/device.h"
 
 namespace incontext::ops {
 namespace {
@@ -15,16 +17,40 @@ using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-Tensor activate(const Tensor& x, Activation activation) {
-  switch (activation) {
-    case Activation::none:
-      return x;
-    case Activation::relu:
-      return torch::relu(x);
-    case Activation::gelu_tanh:
-      return torch::gelu(x, "tanh");
+// libtorch's own, with gradients; but its GELU lets a row's bits depend on the others.
+Tensor activate(const Settings& settings, const Tensor& x, Activation activation) {
+  if (activation == Activation::none) return x;
+  if (activation == Activation::relu) return torch::relu(x);
+  if (!settings.batch_invariant || !use_kernels(settings, x) || torch::GradMode::is_enabled()) {
+    return torch::gelu(x, "tanh");
   }
-  return x;
+  const Tensor rows = product::as_rows(x);
+  kernels::gelu_in_place({.rows = rows.size(0), .width = rows.size(1), .x = rows.data_ptr<float>()},
+                         tensor::kernel_pool());
+  return rows.view(x.sizes());
+}
+
+// silu(gate·x) * (up·x).
+Tensor gated(const Settings& settings, const Tensor& x, const MlpWeights& weights) {
+  if (!settings.batch_invariant || !use_kernels(settings, x) || torch::GradMode::is_enabled()) {
+    return silu_multiply(settings, linear(settings, x, weights.gate), linear(settings, x, weights.up));
+  }
+  // One start of the threads for both products.
+  const Weight both[2] = {weights.gate, weights.up};
+  const Tensor rows = product::as_rows(linear_side_by_side(settings, x, both));
+  const int64_t hidden = weights.up.out();
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = hidden;
+  const Tensor out = torch::empty({rows.size(0), hidden}, rows.options());
+  kernels::silu_and_multiply({.rows = rows.size(0),
+                              .width = hidden,
+                              .gate = rows.data_ptr<float>(),
+                              .up = rows.data_ptr<float>() + hidden,
+                              .stride = 2 * hidden,
+                              .out = out.data_ptr<float>(),
+                              .out_stride = hidden},
+                             tensor::kernel_pool());
+  return out.view(shape);
 }
 
 class MlpFunction : public torch::autograd::Function<MlpFunction> {
@@ -98,22 +124,19 @@ class MlpFunction : public torch::autograd::Function<MlpFunction> {
 
 Tensor mlp(const Settings& settings, const Tensor& x, const MlpWeights& weights, Activation activation,
            const Tensor& residual) {
-  base::check(weights.up.dim() == 2 && weights.down.dim() == 2 && weights.up.size(0) == weights.down.size(1) &&
-                  weights.up.size(1) == x.size(-1),
-              "[mlp] expected up [hidden, {}] and down [width, hidden], got {} and {}", x.size(-1),
-              fmt::join(weights.up.sizes(), "x"), fmt::join(weights.down.sizes(), "x"));
-  if (weights.gate.defined()) {
-    const Tensor gate = linear(settings, x, weights.gate, weights.gate_bias);
-    const Tensor up = linear(settings, x, weights.up, weights.up_bias);
-    return linear(settings, silu_multiply(settings, gate, up), weights.down, weights.down_bias, residual);
+  const Tensor& up = weights.up.matrix;
+  const Tensor& down = weights.down.matrix;
+  base::check(up.dim() == 2 && down.dim() == 2 && up.size(0) == down.size(1) && up.size(1) == x.size(-1),
+              "[mlp] expected up [hidden, {}] and down [width, hidden], got [{}] and [{}]", x.size(-1),
+              fmt::join(up.sizes(), ", "), fmt::join(down.sizes(), ", "));
+  if (weights.gate.defined()) return linear(settings, gated(settings, x, weights), weights.down, residual);
+  const bool fused = use_kernels(settings, x) && activation != Activation::none && !settings.batch_invariant &&
+                     weights.up.plain() && weights.down.plain();
+  if (!fused) {
+    return linear(settings, activate(settings, linear(settings, x, weights.up), activation), weights.down, residual);
   }
-  if (!use_kernels(settings, x) || activation == Activation::none) {
-    const Tensor hidden = activate(linear(settings, x, weights.up, weights.up_bias), activation);
-    return linear(settings, hidden, weights.down, weights.down_bias, residual);
-  }
-  return MlpFunction::apply(x, weights.up, OptionalTensor(weights.up_bias), weights.down,
-                            OptionalTensor(weights.down_bias), residual, static_cast<int64_t>(activation),
-                            settings.precision == kernels::Precision::bf16);
+  return MlpFunction::apply(x, up, OptionalTensor(weights.up.bias), down, OptionalTensor(weights.down.bias), residual,
+                            static_cast<int64_t>(activation), settings.precision == kernels::Precision::bf16);
 }
 
 }  // namespace incontext::ops

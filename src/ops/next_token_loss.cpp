@@ -35,7 +35,7 @@ void check_arguments(const Tensor& hidden, const Tensor& head, const Tensor& tar
 }
 
 Tensor losses_of(const Settings& settings, const Tensor& hidden, const Tensor& head, const Tensor& targets) {
-  return torch::nll_loss(torch::log_softmax(linear(settings, hidden, head), 1), targets, /*weight=*/{},
+  return torch::nll_loss(torch::log_softmax(linear(settings, hidden, {head}), 1), targets, /*weight=*/{},
                          torch::Reduction::None);
 }
 

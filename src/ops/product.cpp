@@ -1,5 +1,7 @@
 #include "ops/product.h"
 
+#include <algorithm>
+
 #include "kernels/rows.h"
 #include "tensor/device.h"
 
@@ -91,6 +93,21 @@ void write_input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, 
                           const torch::Tensor& dx, kernels::Precision precision) {
   kernels::matrix_product(input_product(dy.size(0), rows_of(dy), weight, epilogue, rows_of(dx)), precision,
                           tensor::kernel_pool());
+}
+
+torch::Tensor frozen_input_gradient(const torch::Tensor& dy, const torch::Tensor& weight,
+                                    kernels::Precision precision) {
+  constexpr int64_t kRows = 256;
+  const torch::Tensor dx = torch::empty({dy.size(0), weight.size(1)}, dy.options().dtype(torch::kFloat32));
+  for (int64_t first = 0; first < weight.size(0); first += kRows) {
+    const int64_t rows = std::min(kRows, weight.size(0) - first);
+    const torch::Tensor part = weight.narrow(0, first, rows).to(torch::kFloat32).contiguous();
+    const Rows columns{array_of(dy) + first, row_stride(dy)};
+    kernels::MatrixProduct product = input_product(dy.size(0), columns, part, {}, rows_of(dx));
+    product.accumulate = first > 0;
+    kernels::matrix_product(product, precision, tensor::kernel_pool());
+  }
+  return dx;
 }
 
 void input_gradient_chain(const torch::Tensor& dy, const torch::Tensor& second_weight,

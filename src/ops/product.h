@@ -35,7 +35,11 @@ void forward(const torch::Tensor& x, const torch::Tensor& weight, const kernels:
 torch::Tensor input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
                              kernels::Precision precision, torch::ScalarType type = torch::kFloat32);
 
-/// The same into `dx`.
+/// dx [rows, in] = dy·W in fp32 for a frozen W [out, in] of any storage. Some rows of W at a time are widened, so that
+/// no copy of it is made.
+torch::Tensor frozen_input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, kernels::Precision precision);
+
+/// The same as input_gradient, into `dx`.
 void write_input_gradient(const torch::Tensor& dy, const torch::Tensor& weight, const kernels::Epilogue& epilogue,
                           const torch::Tensor& dx, kernels::Precision precision);
 

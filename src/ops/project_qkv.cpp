@@ -80,7 +80,7 @@ Tensor project_qkv(const Settings& settings, const Tensor& x, const Tensor& weig
   base::check(x.dim() == 3, "[project_qkv] expected x [batch, time, in], got [{}]", fmt::join(x.sizes(), ", "));
   base::check(query_every >= 1 && x.size(1) % query_every == 0,
               "[project_qkv] expected a multiple of {} tokens, got {}", query_every, x.size(1));
-  if (query_every == 1 || !use_kernels(settings, x)) return linear(settings, x, weight, bias, {}, keep);
+  if (query_every == 1 || !use_kernels(settings, x)) return linear(settings, x, {weight, bias}, {}, keep);
   return QkvFunction::apply(x, weight, OptionalTensor(bias), heads.heads * heads.head_dim, query_every,
                             settings.precision == kernels::Precision::bf16, kept_type(settings, keep));
 }

@@ -13,6 +13,9 @@ struct Settings {
   /// Rounding of the factors of matrix products (in inference, of activations alone: weights are what they are stored
   /// as). Sums, and everything that is not a matrix product, stay in fp32.
   kernels::Precision precision = kernels::Precision::f32;
+  /// Every row of a result has the same bits whatever else is in the batch: what a ragged step of served sequences
+  /// promises. Without it, products of training, which cut a batch into tiles, are used.
+  bool batch_invariant = false;
 };
 
 /// How an operation keeps its result: in fp32, or, where nothing but products and attention read it, as the factors of

@@ -57,7 +57,7 @@ struct Kept {
 template <class Visitor>
 void visit_weights(LayerWeights& w, const Visitor& visitor) {
   for (Tensor* tensor : {&w.attention_gamma, &w.attention_beta, &w.qkv, &w.qkv_bias, &w.out, &w.out_bias, &w.mlp_gamma,
-                         &w.mlp_beta, &w.mlp.up, &w.mlp.up_bias, &w.mlp.down, &w.mlp.down_bias}) {
+                         &w.mlp_beta, &w.up, &w.up_bias, &w.down, &w.down_bias}) {
     visitor(*tensor);
   }
 }
@@ -83,7 +83,7 @@ class Layer {
         width_(w_.qkv.size(1)),
         packed_(w_.qkv.size(0)),
         query_width_(o_.heads.heads * o_.heads.head_dim),
-        hidden_(w_.mlp.up.size(0)),
+        hidden_(w_.up.size(0)),
         query_(w_.qkv.slice(0, 0, query_width_)),
         key_value_(w_.qkv.slice(0, query_width_)),
         count_((batch + groups_of(batch, time) - 1) / groups_of(batch, time)) {}
@@ -243,10 +243,10 @@ class Layer {
     const Rows between{nullptr, preactivation.stride};
     kernels::matrix_product_chain(
         product::forward_product(
-            g.queries, normed_mlp, w_.mlp.up,
-            {.bias = data(w_.mlp.up_bias), .activation = o_.activation, .preactivation = preactivation.data}, between),
-        product::forward_product(g.queries, between, w_.mlp.down,
-                                 {.bias = data(w_.mlp.down_bias), .residual = middle.data.f32()}, rows_at(y, g.query)),
+            g.queries, normed_mlp, w_.up,
+            {.bias = data(w_.up_bias), .activation = o_.activation, .preactivation = preactivation.data}, between),
+        product::forward_product(g.queries, between, w_.down,
+                                 {.bias = data(w_.down_bias), .residual = middle.data.f32()}, rows_at(y, g.query)),
         precision_, pool());
   }
 
@@ -277,20 +277,20 @@ class Layer {
     float* dbias_out = next.take(w_.out_bias);
     float* mlp_gamma = next.take(w_.mlp_gamma);
     float* mlp_beta = next.take(w_.mlp_beta);
-    float* dweight_up = next.take(w_.mlp.up);
-    float* dbias_up = next.take(w_.mlp.up_bias);
-    float* dweight_down = next.take(w_.mlp.down);
-    float* dbias_down = next.take(w_.mlp.down_bias);
+    float* dweight_up = next.take(w_.up);
+    float* dbias_up = next.take(w_.up_bias);
+    float* dweight_down = next.take(w_.down);
+    float* dbias_down = next.take(w_.down_bias);
 
     // One epilogue turns dy·W into the gradient before the activation, and what was kept into its value.
     kernels::matrix_product_chain(
-        product::input_product(g.queries, dy, w_.mlp.down,
+        product::input_product(g.queries, dy, w_.down,
                                {.activation = o_.activation, .preactivation = hidden.data, .activation_gradient = true},
                                dhidden),
-        product::input_product(g.queries, dhidden, w_.mlp.up, {}, dnormed_mlp), precision_, pool());
-    multiply(product::weight_product(g.queries, dy, hidden, w_.mlp.down, dweight_down, dbias_down));
+        product::input_product(g.queries, dhidden, w_.up, {}, dnormed_mlp), precision_, pool());
+    multiply(product::weight_product(g.queries, dy, hidden, w_.down, dweight_down, dbias_down));
     multiply(
-        product::weight_product(g.queries, dhidden, rows_at(k_.normed_mlp, g.query), w_.mlp.up, dweight_up, dbias_up));
+        product::weight_product(g.queries, dhidden, rows_at(k_.normed_mlp, g.query), w_.up, dweight_up, dbias_up));
     kernels::norm_backward({.kind = o_.norm,
                             .rows = g.queries,
                             .width = width_,
@@ -386,7 +386,10 @@ class LayerFunction : public torch::autograd::Function<LayerFunction> {
                          or_none(out_bias),
                          mlp_gamma,
                          or_none(mlp_beta),
-                         {up, or_none(up_bias), down, or_none(down_bias), {}, {}}};
+                         up,
+                         or_none(up_bias),
+                         down,
+                         or_none(down_bias)};
     Kept kept;
     kept.x = product::as_rows(x);
     Layer layer(weights, options, precision, kept, x.size(0), x.size(1));
@@ -444,7 +447,7 @@ class LayerFunction : public torch::autograd::Function<LayerFunction> {
 bool takes_transformer_layer(const Settings& settings, const Tensor& x, const LayerWeights& weights,
                              const LayerOptions& options) {
   if (!use_kernels(settings, x) || x.dim() != 3) return false;
-  if (weights.mlp.gate.defined() || !weights.mlp.up.defined() || options.activation == kernels::Activation::none) {
+  if (!weights.up.defined() || options.activation == kernels::Activation::none) {
     return false;
   }
   bool wanted = torch::GradMode::is_enabled();
@@ -456,8 +459,8 @@ bool takes_transformer_layer(const Settings& settings, const Tensor& x, const La
 Tensor transformer_layer(const Settings& settings, const Tensor& x, const LayerWeights& w,
                          const LayerOptions& options) {
   return LayerFunction::apply(x, w.attention_gamma, OptionalTensor(w.attention_beta), w.qkv, OptionalTensor(w.qkv_bias),
-                              w.out, OptionalTensor(w.out_bias), w.mlp_gamma, OptionalTensor(w.mlp_beta), w.mlp.up,
-                              OptionalTensor(w.mlp.up_bias), w.mlp.down, OptionalTensor(w.mlp.down_bias), options,
+                              w.out, OptionalTensor(w.out_bias), w.mlp_gamma, OptionalTensor(w.mlp_beta), w.up,
+                              OptionalTensor(w.up_bias), w.down, OptionalTensor(w.down_bias), options,
                               settings.precision == kernels::Precision::bf16);
 }
 

@@ -2,7 +2,7 @@
 
 #include "kernels/norm.h"
 #include "ops/attention.h"
-#include "ops/mlp.h"
+#include "kernels/matrix_product.h"
 #include "ops/settings.h"
 #include "tensor/torch.h"
 
@@ -15,7 +15,8 @@ struct LayerWeights {
   torch::Tensor qkv, qkv_bias;                    // [packed_width, width]
   torch::Tensor out, out_bias;                    // [width, heads * head_dim]
   torch::Tensor mlp_gamma, mlp_beta;              // [width]
-  MlpWeights mlp;
+  torch::Tensor up, up_bias;                      // [hidden, width]
+  torch::Tensor down, down_bias;                  // [width, hidden]
 };
 
 struct LayerOptions {

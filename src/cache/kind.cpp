@@ -1,0 +1,27 @@
+#include "cache/kind.h"
+
+#include "cache/kinds/full.h"
+
+namespace incontext::cache {
+
+void CacheKind::attend(int64_t layer, std::span<const Attending> sequences, const Scores& scores) const {
+  for (const Attending& each : sequences) {
+    each.cache->attend(layer, each.queries, each.count, scores, each.out, each.out_stride);
+  }
+}
+
+base::Registry<CacheKindRow>& cache_kinds() {
+  static base::Registry<CacheKindRow> table(
+      "kind of cache", {{"full", "every key and value in f16 (full), full:bf16 or full:f32", make_full_kind}});
+  return table;
+}
+
+std::shared_ptr<const CacheKind> open_kind(const CachePolicy& policy, const CachedModel& model) {
+  return cache_kinds().at(policy.kind, fmt::format("cache policy '{}'", policy.text())).make(policy, model);
+}
+
+std::unique_ptr<KvCache> make_cache(const CachePolicy& policy, const CacheShape& shape) {
+  return open_kind(policy, {.shape = shape})->make(shape);
+}
+
+}  // namespace incontext::cache

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/registry.h"
+#include "cache/kv_cache.h"
+#include "cache/policy.h"
+
+namespace incontext::cache {
+
+/// A kind of cache with its options and what it has opened for them (a dictionary, say): made once from a policy, never
+/// changed, and shared by all caches that it makes, on any thread.
+class CacheKind {
+ public:
+  virtual ~CacheKind() = default;
+
+  /// The text by which parse_policy() and open_kind() would make it again. Kinds of one text are interchangeable.
+  virtual std::string policy() const = 0;
+  virtual std::unique_ptr<KvCache> make(const CacheShape& shape) const = 0;
+  /// Bytes that a cache of `shape.capacity` tokens holds when it is full.
+  virtual int64_t bytes(const CacheShape& shape) const = 0;
+  /// KvCache::attend() of each; a kind that can serves all in one kernel call. All caches are of this kind.
+  virtual void attend(int64_t layer, std::span<const Attending> sequences, const Scores& scores) const;
+};
+
+/// The model that a kind is opened for: an artefact that was fitted to another is refused.
+struct CachedModel {
+  CacheShape shape;  // the capacity is not used
+  std::string fingerprint = {};
+};
+
+/// A row of the table of kinds. `make` reads the policy's options; unknown ones are Errors that list the known ones.
+struct CacheKindRow {
+  std::string name;
+  std::string help;  // its options, for the command line's help
+  std::shared_ptr<const CacheKind> (*make)(const CachePolicy& policy, const CachedModel& model) = nullptr;
+};
+
+/// The kinds that a policy can name. A new one is a file (or folder) in kinds/ and a row in kind.cpp.
+base::Registry<CacheKindRow>& cache_kinds();
+
+/// The kind that a policy names; unknown kinds and options are Errors that list the known ones.
+std::shared_ptr<const CacheKind> open_kind(const CachePolicy& policy, const CachedModel& model);
+
+/// An empty cache of the kind that `policy` names, for those who need one alone.
+std::unique_ptr<KvCache> make_cache(const CachePolicy& policy, const CacheShape& shape);
+
+}  // namespace incontext::cache
