@@ -30,7 +30,7 @@ struct Rows {
 
 /// Keys and values of a layer as arrays, one per KV head: keys in blocks (kernels/key_blocks.h), values as rows.
 struct PlainLayer {
-  kernels::Storage storage = kernels::Storage::bf16;
+  kernels::Storage storage = kernels::Storage::f16;
   int64_t value_stride = 0;             // elements between positions
   const void* const* keys = nullptr;    // [kv_heads]
   const void* const* values = nullptr;  // [kv_heads]

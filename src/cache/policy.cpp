@@ -20,7 +20,7 @@ CachePolicy parse_policy(const std::string& text) {
   CachePolicy policy;
   const size_t colon = text.find(':');
   policy.kind = text.substr(0, colon);
-  base::check(is_name(policy.kind), "cache policy '{}': expected KIND or KIND:OPTION,NAME=VALUE, for example full:f16",
+  base::check(is_name(policy.kind), "cache policy '{}': expected KIND or KIND:OPTION,NAME=VALUE, for example full:bf16",
               text);
   if (colon == std::string::npos) return policy;
   for (const std::string& option : base::split(text.substr(colon + 1), ',')) {

@@ -6,7 +6,7 @@
 
 namespace incontext::cache {
 
-/// One kind of cache with its options: "full", "full:f16", "quantized:bits=4,group=32".
+/// One kind of cache with its options: "full", "full:bf16", "quantized:bits=4,group=32".
 struct CachePolicy {
   std::string kind = "full";
   std::vector<std::string> words = {};             // options without a value
