@@ -2,8 +2,6 @@
 
 namespace incontext::cache {
 
-CachePolicy parse_policy(const std::string& text) {
-  return CachePolicy(base::parse_spec(text, "cache policy", "full:bf16"));
-}
+CachePolicy parse_policy(const std::string& text) { return base::parse_spec(text, "cache policy", "full:bf16"); }
 
 }  // namespace incontext::cache

@@ -5,10 +5,7 @@
 namespace incontext::cache {
 
 /// One kind of cache with its options: "full", "full:bf16", "quantized:bits=4,group=32".
-struct CachePolicy : base::Spec {
-  CachePolicy() : base::Spec{.kind = "full"} {}
-  explicit CachePolicy(base::Spec spec) : base::Spec(std::move(spec)) {}
-};
+using CachePolicy = base::Spec;
 
 /// Reads a policy from the one form it has everywhere (flag, configuration, HTTP field).
 CachePolicy parse_policy(const std::string& text);

@@ -256,8 +256,8 @@ void Engine::run_parts(const std::vector<Part>& planned) {
     const float* row = rows + (part.first_row + part.rows() - 1) * width;
     Outcome& outcome = outcomes[static_cast<size_t>(index)];
     try {
-      outcome.choice = choose({row, static_cast<size_t>(vocabulary_)}, sequence.request.sampling,
-                              sequence.request.prompt, sequence.generated, sequence.request.top_logprobs);
+      outcome.choice = choose({row, static_cast<size_t>(width)}, sequence.request.sampling, sequence.request.prompt,
+                              sequence.generated, sequence.request.top_logprobs, vocabulary_);
     } catch (const std::exception& error) {
       outcome.error = error.what();
     }
@@ -291,7 +291,7 @@ void Engine::advance(const Part& part, const torch::Tensor& logits) {
     for (int64_t i = 0; i < part.count && part.first + i + 1 < sequence.prompt_size(); ++i) {
       const float* row = logits.data_ptr<float>() + (part.first_row + i) * logits.size(1);
       scores.push_back(score({row, width}, sequence.request.prompt[static_cast<size_t>(part.first + i + 1)],
-                             std::max<int64_t>(sequence.request.top_logprobs, 0)));
+                             std::max<int64_t>(sequence.request.top_logprobs, 0), vocabulary_));
     }
     sequence.events.on_prompt_scores(scores);
   }

@@ -40,11 +40,22 @@ void check_finite(std::span<const float> logits) {
   base::check(any, "the model's logits are all -infinity");
 }
 
+// Biases and penalties may be as large as a double holds; what they make of a logit stays finite, so that sums and
+// differences of logits do. A token that the model excludes (-infinity) stays excluded.
+constexpr double kLargestLogit = 1e150;
+
+void change(double& logit, double to) {
+  if (logit == -kInfinity || std::isnan(to)) return;
+  logit = std::clamp(to, -kLargestLogit, kLargestLogit);
+}
+
 void apply_penalties(std::vector<double>& logits, const SamplingOptions& options, std::span<const int64_t> prompt,
                      std::span<const int64_t> generated) {
   const auto known = [&](int64_t token) { return token >= 0 && token < static_cast<int64_t>(logits.size()); };
   for (const auto& [token, bias] : options.logit_bias) {
-    if (known(token)) logits[static_cast<size_t>(token)] += bias;
+    if (!known(token)) continue;
+    double& logit = logits[static_cast<size_t>(token)];
+    change(logit, logit + bias);
   }
   if (options.repetition_penalty != 1) {
     std::set<int64_t> seen(prompt.begin(), prompt.end());
@@ -52,7 +63,7 @@ void apply_penalties(std::vector<double>& logits, const SamplingOptions& options
     for (const int64_t token : seen) {
       if (!known(token)) continue;
       double& logit = logits[static_cast<size_t>(token)];
-      logit = logit > 0 ? logit / options.repetition_penalty : logit * options.repetition_penalty;
+      change(logit, logit > 0 ? logit / options.repetition_penalty : logit * options.repetition_penalty);
     }
   }
   if (options.presence_penalty == 0 && options.frequency_penalty == 0) return;
@@ -60,8 +71,8 @@ void apply_penalties(std::vector<double>& logits, const SamplingOptions& options
   for (const int64_t token : generated) ++counts[token];
   for (const auto& [token, count] : counts) {
     if (!known(token)) continue;
-    logits[static_cast<size_t>(token)] -=
-        options.presence_penalty + options.frequency_penalty * static_cast<double>(count);
+    double& logit = logits[static_cast<size_t>(token)];
+    change(logit, logit - options.presence_penalty - options.frequency_penalty * static_cast<double>(count));
   }
 }
 
@@ -70,8 +81,7 @@ std::vector<Candidate> candidates(const std::vector<double>& logits, const Sampl
   std::vector<Candidate> all;
   all.reserve(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] > -kInfinity)
-      all.push_back({.token = static_cast<int64_t>(i), .logit = logits[i] / options.temperature});
+    if (logits[i] > -kInfinity) all.push_back({.token = static_cast<int64_t>(i), .logit = logits[i]});
   }
   if (options.top_k > 0 && options.top_k < static_cast<int64_t>(all.size())) {
     std::nth_element(all.begin(), all.begin() + options.top_k - 1, all.end(), better);
@@ -80,7 +90,8 @@ std::vector<Candidate> candidates(const std::vector<double>& logits, const Sampl
   std::sort(all.begin(), all.end(), better);
   double sum = 0;
   for (Candidate& candidate : all) {
-    candidate.probability = std::exp(candidate.logit - all.front().logit);
+    // The difference first: a logit over a tiny temperature is infinite, and two of them differ by NaN.
+    candidate.probability = std::exp((candidate.logit - all.front().logit) / options.temperature);
     sum += candidate.probability;
   }
   for (Candidate& candidate : all) candidate.probability /= sum;
@@ -111,9 +122,14 @@ int64_t best(const std::vector<double>& logits) {
   return std::max_element(logits.begin(), logits.end()) - logits.begin();  // the first of equals
 }
 
+// How many of the logits belong to tokens.
+size_t tokens_of(std::span<const float> logits, int64_t tokens) {
+  return tokens > 0 ? std::min(logits.size(), static_cast<size_t>(tokens)) : logits.size();
+}
+
 }  // namespace
 
-Choice score(std::span<const float> logits, int64_t token, int64_t top_logprobs) {
+Choice score(std::span<const float> logits, int64_t token, int64_t top_logprobs, int64_t tokens) {
   base::check(token >= 0 && token < static_cast<int64_t>(logits.size()), "token {} is not one of {}", token,
               logits.size());
   check_finite(logits);
@@ -121,7 +137,9 @@ Choice score(std::span<const float> logits, int64_t token, int64_t top_logprobs)
   Choice choice{.token = token, .logprob = logits[static_cast<size_t>(token)] - normaliser};
   std::vector<Candidate> all;
   if (top_logprobs == 0) return choice;
-  for (size_t i = 0; i < logits.size(); ++i) all.push_back({.token = static_cast<int64_t>(i), .logit = logits[i]});
+  for (size_t i = 0; i < tokens_of(logits, tokens); ++i) {
+    all.push_back({.token = static_cast<int64_t>(i), .logit = logits[i]});
+  }
   const auto count = std::min<int64_t>(top_logprobs, static_cast<int64_t>(all.size()));
   std::partial_sort(all.begin(), all.begin() + count, all.end(), better);
   for (int64_t i = 0; i < count; ++i) {
@@ -132,9 +150,10 @@ Choice score(std::span<const float> logits, int64_t token, int64_t top_logprobs)
 }
 
 Choice choose(std::span<const float> logits, const SamplingOptions& options, std::span<const int64_t> prompt,
-              std::span<const int64_t> generated, int64_t top_logprobs) {
-  check_finite(logits);
-  std::vector<double> adjusted(logits.begin(), logits.end());
+              std::span<const int64_t> generated, int64_t top_logprobs, int64_t tokens) {
+  const std::span<const float> choosable = logits.first(tokens_of(logits, tokens));
+  check_finite(choosable);
+  std::vector<double> adjusted(choosable.begin(), choosable.end());
   apply_penalties(adjusted, options, prompt, generated);
   int64_t token = 0;
   if (options.temperature == 0) {
@@ -143,7 +162,7 @@ Choice choose(std::span<const float> logits, const SamplingOptions& options, std
     base::RandomStream stream(options.seed, "sampling", generated.size());
     token = draw(candidates(adjusted, options), stream.uniform(0, 1));
   }
-  return top_logprobs >= 0 ? score(logits, token, top_logprobs) : Choice{.token = token};
+  return top_logprobs >= 0 ? score(logits, token, top_logprobs, tokens) : Choice{.token = token};
 }
 
 }  // namespace incontext::decode

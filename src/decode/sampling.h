@@ -55,10 +55,14 @@ struct Choice {
 /// runs. Without log-probabilities (top_logprobs -1) Choice::logprob is 0. In this order: logit_bias, repetition
 /// penalty (prompt and generated), presence and frequency penalties (generated), temperature, top_k, top_p, min_p. Ties
 /// go to the lower id. Logits that are not finite everywhere are an Error; -infinity is allowed.
+///
+/// Only ids below `tokens` are chosen (0: all): a model's matrix of embeddings is often padded with rows for which the
+/// tokenizer has no token. Log-probabilities are normalised over all logits all the same.
 Choice choose(std::span<const float> logits, const SamplingOptions& options, std::span<const int64_t> prompt,
-              std::span<const int64_t> generated, int64_t top_logprobs = 0);
+              std::span<const int64_t> generated, int64_t top_logprobs = 0, int64_t tokens = 0);
 
-/// The `count` likeliest tokens with their log-probabilities, and that of `token`.
-Choice score(std::span<const float> logits, int64_t token, int64_t top_logprobs);
+/// The log-probability of `token`, normalised over all logits, and the `top_logprobs` likeliest of the ids below
+/// `tokens` (0: all) with theirs.
+Choice score(std::span<const float> logits, int64_t token, int64_t top_logprobs, int64_t tokens = 0);
 
 }  // namespace incontext::decode

@@ -17,9 +17,10 @@ struct CacheStoreSequence {
   void* const* heads = nullptr;  // [kv_heads]
 };
 
-/// Stores fp32 rows, rounded to nearest even: keys in blocks (key_blocks.h), values as rows.
+/// Stores fp32 rows, rounded to nearest even: keys in blocks (key_blocks.h), values as rows. In f16, what is beyond the
+/// largest half is stored as the largest half, since one infinity would make NaN of every later sum; NaN stays NaN.
 struct CacheStore {
-  Storage storage = Storage::bf16;
+  Storage storage = Storage::f16;
   int64_t kv_heads = 0, head_dim = 0;
   int64_t value_stride = 0;  // elements between positions
   std::span<const CacheStoreSequence> keys = {};

@@ -47,6 +47,15 @@ constexpr float from_f16(uint16_t value) {
   return std::bit_cast<float>(sign | magnitude);
 }
 
+/// The largest finite half.
+constexpr float kLargestHalf = 65504;
+
+/// What a cache in this storage keeps of a value before it is rounded (cache_store.h).
+constexpr float saturate(Storage storage, float value) {
+  if (storage != Storage::f16) return value;
+  return value < -kLargestHalf ? -kLargestHalf : (value > kLargestHalf ? kLargestHalf : value);
+}
+
 /// Element `index` of an array in this storage.
 inline float read_element(Storage storage, const void* data, int64_t index) {
   const char* at = static_cast<const char*>(data) + index * bytes_per_element(storage);

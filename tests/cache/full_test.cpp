@@ -124,6 +124,19 @@ TEST(FullCache, StorageRoundsAsMuchAsItMay) {
   EXPECT_LT(distance(brain), 1e-2);
 }
 
+TEST(FullCache, TheDefaultIsF16AndSaturates) {
+  const auto usual = make_cache(parse_policy("full"), kShape);
+  EXPECT_EQ(usual->policy(), "full");
+  EXPECT_EQ(make_cache(parse_policy("full:f16"), kShape)->policy(), "full");
+  EXPECT_EQ(make_cache(parse_policy("full:bf16"), kShape)->policy(), "full:bf16");
+  // A value that no half holds is kept as the largest half: attention over it stays finite, and is that half.
+  std::vector<float> keys(kKeyWidth, 0), values(kKeyWidth, -1e6F);
+  for (int64_t layer = 0; layer < kShape.layers; ++layer) {
+    usual->append(layer, {keys.data(), kKeyWidth}, {values.data(), kKeyWidth}, 1);
+  }
+  for (const float each : attend_last(*usual, 1)) EXPECT_EQ(each, -65504.0F);
+}
+
 TEST(FullCache, ComesBackFromAFileBitForBit) {
   const testing::TemporaryDirectory place;
   FullCache cache(kShape, Storage::bf16), other(kShape, Storage::bf16);
@@ -166,7 +179,7 @@ TEST(FullCache, RefusesFilesOfOthers) {
   EXPECT_CONTAINS(error_of([&] { cache.load(place / "cache", "model-2"); }),
                   "expected fingerprint 'model-2', got 'model-1'");
   FullCache half(kShape, Storage::f16);
-  EXPECT_CONTAINS(error_of([&] { half.load(place / "cache", "model-1"); }), "expected policy 'full:f16', got 'full'");
+  EXPECT_CONTAINS(error_of([&] { half.load(place / "cache", "model-1"); }), "expected policy 'full', got 'full:bf16'");
   CacheShape small = kShape;
   small.capacity = 2;
   FullCache narrow(small, Storage::bf16);

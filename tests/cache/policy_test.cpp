@@ -20,7 +20,7 @@ TEST(Policy, ReadsKindWordsAndValues) {
 }
 
 TEST(Policy, TextReadsBackToItself) {
-  for (const char* text : {"full", "full:f16", "quantized:bits=4,group=32", "lexico:dictionary=a/b.c,sparsity=16"}) {
+  for (const char* text : {"full", "full:bf16", "quantized:bits=4,group=32", "lexico:dictionary=a/b.c,sparsity=16"}) {
     EXPECT_EQ(parse_policy(text).text(), text);
   }
 }
@@ -36,7 +36,7 @@ TEST(Policy, UnknownKindsAndOptionsNameTheKnownOnes) {
   const CacheShape shape{.layers = 1, .heads = 1, .kv_heads = 1, .head_dim = 4, .capacity = 8};
   EXPECT_CONTAINS(error_of([&] { make_cache(parse_policy("ful"), shape); }), "did you mean 'full'?");
   EXPECT_CONTAINS(error_of([&] { make_cache(parse_policy("full:f8"), shape); }),
-                  "expected full, full:bf16, full:f16 or full:f32");
+                  "expected full, full:f16, full:bf16 or full:f32");
   EXPECT_CONTAINS(error_of([&] { make_cache(parse_policy("full:bits=4"), shape); }), "expected full");
 }
 

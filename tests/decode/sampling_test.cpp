@@ -89,6 +89,56 @@ TEST(Sampling, LogprobsAreThoseOfTheModel) {
   EXPECT_NEAR(choice.top[1].logprob, std::log(0.3), 1e-6);
 }
 
+TEST(Sampling, IdsWithoutATokenAreNeverChosenButKeepTheirShare) {
+  // The last two rows of the matrix are padding: the model gives them 0.6 of the probability.
+  const std::vector<float> logits = logits_of({0.3, 0.1, 0.2, 0.4});
+  const Choice greedy = choose(logits, {.temperature = 0}, {}, {}, 4, /*tokens=*/2);
+  EXPECT_EQ(greedy.token, 0);
+  EXPECT_NEAR(greedy.logprob, std::log(0.3), 1e-6);
+  ASSERT_EQ(greedy.top.size(), 2U);
+  EXPECT_NEAR(greedy.top[1].logprob, std::log(0.1), 1e-6);
+  const Choice echoed = score(logits, 0, 4, /*tokens=*/2);
+  EXPECT_EQ(echoed.logprob, greedy.logprob) << "what is generated and what is scored have one definition";
+  EXPECT_EQ(echoed.top.size(), 2U);
+  double first = 0;
+  for (uint64_t seed = 0; seed < 20000; ++seed) {
+    const int64_t token = choose(logits, {.seed = seed}, {}, {}, -1, /*tokens=*/2).token;
+    ASSERT_LT(token, 2);
+    first += token == 0 ? 1.0 / 20000 : 0;
+  }
+  EXPECT_NEAR(first, 0.75, kNoise) << "draws are from what is left";
+}
+
+TEST(Sampling, TinyTemperaturesAreGreedy) {
+  const std::vector<float> logits = {1, 3, 2.9999F, -2};
+  for (const double temperature : {1e-3, 1e-12, 1e-200, 1e-300, 1e-308, 5e-324}) {
+    for (uint64_t seed = 0; seed < 50; ++seed) {
+      EXPECT_EQ(choose(logits, {.temperature = temperature * 1e-3, .seed = seed}, {}, {}).token, 1) << temperature;
+    }
+  }
+}
+
+TEST(Sampling, ExtremePenaltiesAndBiasesLeaveNumbersThatCompare) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const std::vector<float> logits = {2, 1, static_cast<float>(-kInfinity)};
+  const std::vector<int64_t> seen = {0};
+  const double huge = std::numeric_limits<double>::max();
+  EXPECT_EQ(choose(logits, {.temperature = 0, .repetition_penalty = 1e-320}, seen, {}).token, 0);
+  EXPECT_EQ(choose(logits, {.temperature = 0, .repetition_penalty = huge}, seen, {}).token, 1);
+  EXPECT_EQ(choose(std::vector<float>{-2, -3, -4}, {.repetition_penalty = huge}, seen, {}).token, 1);
+  EXPECT_EQ(choose(std::vector<float>{-2}, {.repetition_penalty = huge}, seen, {}).token, 0);
+  EXPECT_EQ(choose(std::vector<float>{0, -1}, {.temperature = 0, .repetition_penalty = kInfinity}, seen, {}).token, 0);
+  EXPECT_EQ(choose(logits, {.temperature = 0, .presence_penalty = huge, .frequency_penalty = huge}, {}, seen).token, 1);
+  EXPECT_EQ(choose(logits, {.temperature = 0, .presence_penalty = -huge, .frequency_penalty = -huge}, {}, seen).token,
+            0);
+  // Infinite both ways: the token that the model excludes stays excluded.
+  SamplingOptions biased{.repetition_penalty = 1e-320, .presence_penalty = huge, .logit_bias = {{0, huge}, {2, huge}}};
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    biased.seed = seed;
+    EXPECT_NE(choose(logits, biased, {}, seen).token, 2);
+  }
+}
+
 TEST(Sampling, TheDrawDependsOnSeedAndPlaceAlone) {
   const std::vector<float> logits(1000, 0);
   const int64_t first = choose(logits, {.seed = 7}, {}, {}).token;

@@ -179,6 +179,26 @@ TEST_P(StorageTest, CachesTakeKeysInBlocksAndValuesAsRows) {
   }
 }
 
+TEST_P(StorageTest, CachesSaturateInF16) {
+  const float inf = std::numeric_limits<float>::infinity();
+  const std::vector<float> row = {
+      65504.0F, 65519.0F, 65520.0F, 1e6F, inf, -65520.0F, -inf, 1.5F, std::numeric_limits<float>::quiet_NaN()};
+  const auto width = static_cast<int64_t>(row.size());
+  std::vector<uint16_t> key(static_cast<std::size_t>(width * kKeyBlock)), value(row.size());
+  void* key_place = key.data();
+  void* value_place = value.data();
+  const CacheStoreSequence keys{row.data(), width, 1, 0, &key_place}, values{row.data(), width, 1, 0, &value_place};
+  CacheStore args{Storage::f16, 1, width, width};
+  args.keys = {&keys, 1}, args.values = {&values, 1};
+  cache_store(args, pool_);
+  const std::vector<float> kept = {65504, 65504, 65504, 65504, 65504, -65504, -65504, 1.5F};
+  for (std::size_t d = 0; d < kept.size(); ++d) {
+    EXPECT_EQ(from_f16(value[d]), kept[d]) << d;
+    EXPECT_EQ(from_f16(key[d * kKeyBlock]), kept[d]) << d;
+  }
+  EXPECT_TRUE(std::isnan(from_f16(value.back())));
+}
+
 TEST(KeyBlocks, EveryElementHasAPlaceOfItsOwn) {
   for (const Storage storage : kAllStorages) {
     constexpr int64_t kHeadDim = 3, kPositions = 2 * kKeyBlock;

@@ -49,7 +49,7 @@ TEST(Routes, ParameterReachTheBackend) {
               {"seed", 7},
               {"stop", "w"},
               {"repetition_penalty", 1.5},
-              {"cache", "full:f16"},
+              {"cache", "full:bf16"},
               {"ignore_eos", true},
               {"logit_bias", {{"65", -100}}}});
   ASSERT_EQ(served.post("/v1/chat/completions", ask).first, 200);
@@ -64,7 +64,7 @@ TEST(Routes, ParameterReachTheBackend) {
   EXPECT_EQ(last.sampling.seed, 7u);
   EXPECT_EQ(last.sampling.logit_bias, (std::map<int64_t, double>{{65, -100}}));
   EXPECT_EQ(last.stop, std::vector<std::string>{"w"});
-  EXPECT_EQ(last.cache, "full:f16");
+  EXPECT_EQ(last.cache, "full:bf16");
   EXPECT_TRUE(last.ignore_eos);
   EXPECT_EQ(last.max_tokens, 5);
   EXPECT_EQ(last.top_logprobs, -1);

@@ -137,7 +137,7 @@ void FullCache::forget(int64_t length) {
 }
 
 std::string FullCache::policy() const {
-  return storage_ == Storage::bf16 ? "full" : fmt::format("full:{}", name_of(storage_));
+  return storage_ == Storage::f16 ? "full" : fmt::format("full:{}", name_of(storage_));
 }
 
 std::unique_ptr<KvCache> FullCache::copy_prefix(int64_t length, int64_t capacity) const {

@@ -7,7 +7,8 @@
 
 namespace incontext::cache {
 
-/// Keeps every key and value as it came, in bf16 (the default), f16 or f32.
+/// Keeps every key and value as it came, in f16 (the default; values beyond its largest are kept as its
+/// largest), bf16 or f32.
 ///
 /// The keys of one KV head of one layer lie together, in blocks of positions (kernels/key_blocks.h), and so do its
 /// values, as rows: attention reads each in one stream. Address space for the whole capacity is reserved at once and

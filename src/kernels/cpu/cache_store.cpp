@@ -33,17 +33,25 @@ void scatter(const Element* key, int64_t head_dim, Element* to) {
   for (int64_t d = 0; d < head_dim; ++d) to[d * kKeyBlock] = key[d];
 }
 
+/// The row as the storage can hold it: `row` itself, or a saturated copy.
+const float* saturated(const CacheStore& args, const float* row) {
+  if (args.storage != Storage::f16) return row;
+  float* copy = scratch(Scratch::left, args.head_dim);
+  for (int64_t d = 0; d < args.head_dim; ++d) copy[d] = saturate(Storage::f16, row[d]);
+  return copy;
+}
+
 void store_key(const CacheStore& args, const float* row, int64_t position, void* keys) {
   const int64_t first = key_element(args.storage, args.head_dim, position, 0);
   if (args.storage == Storage::f32) return scatter(row, args.head_dim, static_cast<float*>(keys) + first);
   auto* rounded = reinterpret_cast<uint16_t*>(scratch(Scratch::extra, (args.head_dim + 1) / 2));
-  write_row(args.storage, row, args.head_dim, rounded);
+  write_row(args.storage, saturated(args, row), args.head_dim, rounded);
   scatter(rounded, args.head_dim, static_cast<uint16_t*>(keys) + first);
 }
 
 void store_value(const CacheStore& args, const float* row, int64_t position, void* values) {
   const int64_t first = position * args.value_stride * bytes_per_element(args.storage);
-  write_row(args.storage, row, args.head_dim, static_cast<char*>(values) + first);
+  write_row(args.storage, saturated(args, row), args.head_dim, static_cast<char*>(values) + first);
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ void store(const CacheStore& args, std::span<const CacheStoreSequence> sequences
       for (int64_t g = 0; g < args.kv_heads; ++g) {
         for (int64_t d = 0; d < args.head_dim; ++d) {
           write_element(args.storage, s.heads[g], place(s.first_position + i, d),
-                        s.rows[i * s.row_stride + g * args.head_dim + d]);
+                        saturate(args.storage, s.rows[i * s.row_stride + g * args.head_dim + d]));
         }
       }
     }
