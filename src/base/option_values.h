@@ -31,12 +31,26 @@ inline Allowed between(double minimum, double maximum) {
 inline Allowed positive() { return {.minimum = 0, .minimum_excluded = true, .choices = {}}; }
 inline Allowed one_of(std::vector<std::string> choices) { return {.choices = std::move(choices)}; }
 
+/// A list that may be given as its only element: `mlp: gelu` is `mlp: [gelu]`, and is written so.
+template <class T>
+struct OneOrMore : std::vector<T> {
+  using std::vector<T>::vector;
+  OneOrMore& operator=(const T& one) {
+    this->assign({one});
+    return *this;
+  }
+};
+
 namespace detail {
 
 template <class T>
 struct is_vector : std::false_type {};
 template <class T>
 struct is_vector<std::vector<T>> : std::true_type {};
+template <class T>
+struct is_one_or_more : std::false_type {};
+template <class T>
+struct is_one_or_more<OneOrMore<T>> : std::true_type {};
 template <class T>
 struct is_optional : std::false_type {};
 template <class T>
@@ -59,6 +73,14 @@ void read_value(const ConfigNode& node, const std::string& name, const Allowed& 
       read_value(node, name, allowed, inner);
       value = std::move(inner);
     }
+  } else if constexpr (is_one_or_more<T>::value) {
+    std::vector<typename T::value_type> list;
+    if (node.kind == ConfigNode::Kind::sequence) {
+      read_value(node, name, allowed, list);
+    } else {
+      read_value(node, name, allowed, list.emplace_back());
+    }
+    value.assign(list.begin(), list.end());
   } else if constexpr (is_vector<T>::value) {
     check(node.kind == ConfigNode::Kind::sequence, "{}: {}: expected a list such as [1, 2], got {}", node.where, name,
           node.kind == ConfigNode::Kind::scalar ? "'" + node.scalar + "'" : "something else");
@@ -77,6 +99,8 @@ template <class T>
 Json json_of(const T& value) {
   if constexpr (is_optional<T>::value) {
     return value ? json_of(*value) : Json(nullptr);
+  } else if constexpr (is_one_or_more<T>::value) {
+    return value.size() == 1 ? json_of(value.front()) : json_of(std::vector<typename T::value_type>(value));
   } else if constexpr (is_vector<T>::value) {
     Json array = Json::array();
     for (const auto& item : value) array.push_back(json_of(item));

@@ -24,11 +24,24 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-cache::SequenceState filled(const models::LanguageModel& model, const cache::CachePolicy& policy, int64_t depth,
-                            int64_t room) {
+int64_t token_at(const models::LanguageModel& model, int64_t index) {
+  return index * 7919 % model.config().options.vocabulary;
+}
+
+std::unique_ptr<cache::SequenceState> new_sequence(const models::LanguageModel& model,
+                                                   const cache::CachePolicy& policy, int64_t capacity) {
+  const auto kind = cache::open_kind(policy, model.cached_model());
+  std::unique_ptr<cache::SequenceState> state = model.decoder().new_sequence(*kind, capacity);
+  state->rope_epoch = model.rope_epoch(capacity);
+  return state;
+}
+
+// A sequence that has seen `depth` tokens, with keys and values of noise.
+std::unique_ptr<cache::SequenceState> filled_sequence(const models::LanguageModel& model,
+                                                      const cache::CachePolicy& policy, int64_t depth, int64_t room) {
   const cache::CacheShape shape = model.cache_shape(depth + room);
-  cache::SequenceState state;
-  state.cache = cache::make_cache(policy, shape);
+  const std::unique_ptr<cache::SequenceState> filled = new_sequence(model, policy, depth + room);
+  cache::SequenceState& state = *filled;
   constexpr int64_t kRows = 256;
   const int64_t width = shape.kv_heads * shape.head_dim;
   std::vector<float> rows(static_cast<size_t>(kRows * width));
@@ -40,7 +53,8 @@ cache::SequenceState filled(const models::LanguageModel& model, const cache::Cac
       state.cache->append(layer, same, same, std::min(kRows, depth - first));
     }
   }
-  return state;
+  for (int64_t index = 0; index < depth; ++index) state.tokens.push_back(token_at(model, index));
+  return filled;
 }
 
 double product_rate(torch::ScalarType type, int64_t size, int repeats) {
@@ -52,19 +66,15 @@ double product_rate(torch::ScalarType type, int64_t size, int repeats) {
   return 2 * std::pow(static_cast<double>(size), 3) / median(seconds);
 }
 
-int64_t token_at(const models::LanguageModel& model, int64_t index) {
-  return index * 7919 % model.config().options.vocabulary;
-}
-
 }  // namespace
 
 DecodeSpeed measure_decode(const models::LanguageModel& model, const cache::CachePolicy& policy, int64_t depth,
                            int64_t tokens) {
   constexpr int64_t kWarmUp = 2;
-  cache::SequenceState state = filled(model, policy, depth, tokens + kWarmUp);
-  const int64_t cache_bytes = state.cache->bytes();
+  const std::unique_ptr<cache::SequenceState> state = filled_sequence(model, policy, depth, tokens + kWarmUp);
+  const int64_t cache_bytes = state->bytes();
   models::Step step;
-  step.sequences = {{&state, 1}};
+  step.sequences = {{state.get(), 1}};
   constexpr int64_t kBytesRead = int64_t{256} << 20U;
   kernels::ReadBandwidth memory(tensor::kernel_pool(), kBytesRead);
   std::vector<double> seconds;
@@ -86,15 +96,14 @@ PrefillSpeed measure_prefill(const models::LanguageModel& model, const cache::Ca
   const models::DecoderOptions& options = model.config().options;
   std::vector<double> seconds;
   for (int64_t repeat = 0; repeat < repeats; ++repeat) {
-    cache::SequenceState state;
-    state.cache = cache::make_cache(policy, model.cache_shape(tokens));
+    const std::unique_ptr<cache::SequenceState> state = new_sequence(model, policy, tokens);
     seconds.push_back(seconds_of([&] {
       for (int64_t first = 0; first < tokens; first += kPart) {
         const int64_t count = std::min(kPart, tokens - first);
         std::vector<int64_t> part;
         for (int64_t i = 0; i < count; ++i) part.push_back(token_at(model, first + i));
         models::Step step;
-        step.sequences = {{&state, count}};
+        step.sequences = {{state.get(), count}};
         model.logits(part, step, {count - 1});
       }
     }));

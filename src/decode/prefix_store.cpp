@@ -9,54 +9,67 @@ int64_t common_prefix(std::span<const int64_t> a, std::span<const int64_t> b) {
   return std::mismatch(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(shorter), b.begin()).first - a.begin();
 }
 
-void PrefixStore::drop_oldest() {
-  bytes_ -= entries_.back()->cache->bytes();
-  entries_.pop_back();
+int64_t usable_prefix(const cache::SequenceState& state, std::span<const int64_t> tokens) {
+  const int64_t same = common_prefix(state.tokens, tokens);
+  return same == state.position() || state.can_truncate() ? same : 0;
 }
 
-void PrefixStore::keep(std::unique_ptr<cache::SequenceState> state) {
-  const int64_t bytes = state->cache->bytes();
+void PrefixStore::drop(std::list<Entry>::iterator entry) {
+  bytes_ -= entry->bytes;
+  entries_.erase(entry);
+}
+
+void PrefixStore::keep(std::unique_ptr<cache::SequenceState> state, const PrefixKey& key) {
+  const int64_t bytes = state->bytes();
   if (bytes > limit_) return;
-  // A cache that another one contains adds nothing.
-  for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
-    if ((*entry)->cache->policy() != state->cache->policy()) continue;
-    const int64_t same = common_prefix((*entry)->tokens, state->tokens);
-    if (same == static_cast<int64_t>(state->tokens.size())) return;
-    if (same == static_cast<int64_t>((*entry)->tokens.size())) {
-      bytes_ -= (*entry)->cache->bytes();
-      entries_.erase(entry);
-      break;
+  for (auto entry = entries_.begin(); entry != entries_.end();) {
+    const auto known = entry++;
+    if (known->key != key) continue;
+    // A state adds nothing where another one serves all its tokens.
+    if (usable_prefix(*known->state, state->tokens) == state->position()) return;
+    // One that cannot be cut stays useful beside those that went on from it.
+    if (state->can_truncate() && common_prefix(known->state->tokens, state->tokens) == known->state->position()) {
+      drop(known);
     }
   }
-  while (bytes_ + bytes > limit_) drop_oldest();
+  while (bytes_ + bytes > limit_) drop(std::prev(entries_.end()));
   bytes_ += bytes;
-  entries_.push_front(std::move(state));
+  entries_.push_front({std::move(state), key, bytes});
 }
 
-int64_t PrefixStore::longest(std::span<const int64_t> tokens, const std::string& policy) const {
+int64_t PrefixStore::longest(std::span<const int64_t> tokens, const PrefixKey& key) const {
   int64_t longest = 0;
   for (const Entry& entry : entries_) {
-    if (entry->cache->policy() == policy) longest = std::max(longest, common_prefix(entry->tokens, tokens));
+    if (entry.key == key) longest = std::max(longest, usable_prefix(*entry.state, tokens));
   }
   return longest;
 }
 
-std::unique_ptr<cache::SequenceState> PrefixStore::copy(std::span<const int64_t> tokens, const std::string& policy,
+std::unique_ptr<cache::SequenceState> PrefixStore::fork(std::span<const int64_t> tokens, const PrefixKey& key,
                                                         int64_t length, int64_t capacity) {
   for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
-    if ((*entry)->cache->policy() != policy || common_prefix((*entry)->tokens, tokens) < length) continue;
-    auto state = std::make_unique<cache::SequenceState>();
-    state->tokens.assign(tokens.begin(), tokens.begin() + length);
-    state->cache = (*entry)->cache->copy_prefix(length, capacity);
+    if (entry->key != key || usable_prefix(*entry->state, tokens) < length) continue;
+    if (!entry->state->can_truncate() && entry->state->position() != length) continue;
+    std::unique_ptr<cache::SequenceState> state = entry->state->fork(length, capacity);
     entries_.splice(entries_.begin(), entries_, entry);
     return state;
   }
   return nullptr;
 }
 
+const cache::SequenceState* PrefixStore::find(std::span<const int64_t> tokens, const PrefixKey& key) const {
+  for (const Entry& entry : entries_) {
+    if (entry.key == key && std::equal(tokens.begin(), tokens.end(), entry.state->tokens.begin(),
+                                       entry.state->tokens.end())) {
+      return entry.state.get();
+    }
+  }
+  return nullptr;
+}
+
 void PrefixStore::shrink(int64_t bytes) {
   const int64_t target = bytes_ - bytes;
-  while (!entries_.empty() && bytes_ > target) drop_oldest();
+  while (!entries_.empty() && bytes_ > target) drop(std::prev(entries_.end()));
 }
 
 }  // namespace incontext::decode

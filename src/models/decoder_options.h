@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -72,7 +73,8 @@ struct DecoderOptions {
   std::string position = "learned";
   int64_t max_positions = 256;
   double rope_theta = 10000;
-  std::string mlp = "gelu";
+  base::OneOrMore<std::string> mixers = {"attention"};
+  base::OneOrMore<std::string> mlp = {"gelu"};
   int64_t mlp_width = 0;
   bool bias = true;
   double init_std = 0.02;
@@ -104,7 +106,8 @@ struct DecoderOptions {
     v.field("position", position, "how tokens know their place", base::one_of({"learned", "rotary", "none"}));
     v.field("max_positions", max_positions, "rows of the learned position table, in tokens", base::at_least(1));
     v.field("rope_theta", rope_theta, "base of the rotary frequencies", base::positive());
-    v.field("mlp", mlp, "the second branch of each layer; gated is SwiGLU",
+    v.field("mixers", mixers, "the first branch of each layer, with its options; a list is repeated over the layers");
+    v.field("mlp", mlp, "the second branch of each layer; gated is SwiGLU; a list is repeated over the layers",
             base::one_of({"gelu", "relu", "gated", "none"}));
     v.field("mlp_width", mlp_width, "hidden size of the MLP; 0: 4 * width", base::at_least(0));
     v.field("bias", bias, "biases in attention and MLP");
@@ -129,6 +132,8 @@ struct DecoderOptions {
   }
 
   std::string validate() const {
+    if (mixers.empty()) return "mixers: expected at least one";
+    if (mlp.empty()) return "mlp: expected at least one";
     if (head_dim == 0 && width % heads != 0) return fmt::format("width {} is not a multiple of heads {}", width, heads);
     if (heads % resolved_kv_heads() != 0) {
       return fmt::format("heads {} is not a multiple of kv_heads {}", heads, resolved_kv_heads());
@@ -144,6 +149,14 @@ struct DecoderOptions {
     return rope_scaling_problem();
   }
 
+  /// Of layer `layer`: its entry of `mixers` and of `mlp`.
+  const std::string& mixer_of(int64_t layer) const { return repeated(mixers, layer); }
+  const std::string& mlp_of(int64_t layer) const { return repeated(mlp, layer); }
+  /// What scores of attention are multiplied by.
+  double attention_scale(int64_t layer) const {
+    const double divisor = scale_by_layer ? static_cast<double>(layer + 1) : 1;
+    return 1 / (std::sqrt(static_cast<double>(resolved_head_dim())) * divisor);
+  }
   bool looped() const { return loop.count > 0; }
   int64_t loop_end() const { return loop.last_layer == 0 ? layers : loop.last_layer; }
   int64_t resolved_kv_heads() const { return kv_heads == 0 ? heads : kv_heads; }
@@ -156,6 +169,9 @@ struct DecoderOptions {
   }
 
  private:
+  static const std::string& repeated(const std::vector<std::string>& pattern, int64_t layer) {
+    return pattern[static_cast<size_t>(layer) % pattern.size()];
+  }
   std::string rope_scaling_problem() const {
     const RopeScalingOptions& scaling = rope_scaling;
     if (scaling.type == "none" || scaling.type == "linear") return "";

@@ -48,20 +48,17 @@ int64_t LanguageModel::bytes_per_token() const {
   return bytes;
 }
 
-cache::CacheShape LanguageModel::cache_shape(int64_t capacity) const {
-  const DecoderOptions& options = config_.options;
-  return {.layers = options.layers,
-          .heads = options.heads,
-          .kv_heads = options.resolved_kv_heads(),
-          .head_dim = options.resolved_head_dim(),
-          .capacity = capacity};
-}
-
 Tensor LanguageModel::logits(const std::vector<int64_t>& tokens, const Step& step,
                              const std::vector<int64_t>& read) const {
   torch::NoGradGuard no_gradients;
   Tensor hidden = decoder_.embed(torch::tensor(tokens, torch::kInt64), step);
   hidden = decoder_.run_layers(hidden, 0, config_.options.layers, step);
+  size_t at = 0;
+  for (const SequenceSlice& slice : step.sequences) {
+    const auto first = tokens.begin() + static_cast<std::ptrdiff_t>(at);
+    slice.state->tokens.insert(slice.state->tokens.end(), first, first + slice.count);
+    at += static_cast<size_t>(slice.count);
+  }
   if (read.size() != tokens.size()) hidden = hidden.index_select(0, torch::tensor(read, torch::kInt64));
   return decoder_.head(decoder_.final_norm(hidden));
 }

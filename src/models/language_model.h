@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "cache/kv_cache.h"
+#include "cache/kind.h"
 #include "models/decoder.h"
 #include "models/families.h"
 
@@ -29,10 +29,12 @@ class LanguageModel {
   /// Tensors of the files that no parameter of ours came from.
   std::vector<std::string> unread() const;
 
-  cache::CacheShape cache_shape(int64_t capacity) const;
+  cache::CacheShape cache_shape(int64_t capacity) const { return decoder_.cache_shape(capacity); }
+  /// What kinds of cache are opened for.
+  cache::CachedModel cached_model() const { return {.shape = cache_shape(0), .fingerprint = fingerprint_}; }
 
   /// Logits [rows, vocabulary] at `read` (indices into the step's tokens, ascending). tokens: ids of the sequences of
-  /// `step`, one after the other; their caches then hold them. Without gradients.
+  /// `step`, one after the other; their states have seen them then. Without gradients.
   torch::Tensor logits(const std::vector<int64_t>& tokens, const Step& step, const std::vector<int64_t>& read) const;
 
  private:

@@ -32,7 +32,7 @@ struct Golden {
 };
 
 struct Pass {
-  std::vector<Tensor> borders;
+  std::vector<Tensor> hidden;
   Tensor logits;
 };
 
@@ -57,7 +57,7 @@ class GoldenLanguage : public ::testing::TestWithParam<Case> {
     Pass result;
     Step step;
     step.sequences = {{&state, static_cast<int64_t>(tokens.size())}};
-    step.at_border = [&](int64_t, Tensor& hidden) { result.borders.push_back(hidden.clone()); };
+    step.hook = [&](const Boundary&, Tensor& hidden) { result.hidden.push_back(hidden.clone()); };
     std::vector<int64_t> read(tokens.size());
     for (size_t i = 0; i < read.size(); ++i) read[i] = static_cast<int64_t>(i);
     result.logits = model.logits(tokens, step, read);
@@ -71,13 +71,13 @@ TEST_P(GoldenLanguage, HiddenStatesAndLogits) {
   cache::SequenceState state = new_state();
   const Pass whole = run(state, golden.prompt);
   const int64_t layers = model.config().options.layers;
-  ASSERT_EQ(static_cast<int64_t>(whole.borders.size()), layers + 1);
+  ASSERT_EQ(static_cast<int64_t>(whole.hidden.size()), layers + 1);
   for (int64_t layer = 0; layer < layers; ++layer) {
     SCOPED_TRACE("before layer " + std::to_string(layer));
-    EXPECT_TENSORS_CLOSE(whole.borders[static_cast<size_t>(layer)],
+    EXPECT_TENSORS_CLOSE(whole.hidden[static_cast<size_t>(layer)],
                          golden.states.tensor("hidden." + std::to_string(layer)), kTolerance);
   }
-  EXPECT_TENSORS_CLOSE(whole.borders.back(), golden.states.tensor("last_layer"), kTolerance);
+  EXPECT_TENSORS_CLOSE(whole.hidden.back(), golden.states.tensor("last_layer"), kTolerance);
   EXPECT_TENSORS_CLOSE(whole.logits, golden.states.tensor("logits"), kTolerance);
   EXPECT_EQ(state.cache->length(), static_cast<int64_t>(golden.prompt.size()));
 }

@@ -34,7 +34,8 @@ struct Golden {
     options.position = config["position"];
     options.max_positions = 2 * config["points"].get<int64_t>();
     options.rope_theta = config["rotary_theta"];
-    options.mlp = config["activation"] == "gelu_tanh" ? "gelu" : config["activation"] == "relu" ? "relu" : "gated";
+    const char* gate_or_relu = config["activation"] == "relu" ? "relu" : "gated";
+    options.mlp = config["activation"] == "gelu_tanh" ? "gelu" : gate_or_relu;
     options.mlp_width = config["mlp_width"];
     options.bias = config["biases"];
     if (config["looped"]) options.loop = {.count = config["loops"], .injection = config["injection"]};
@@ -84,9 +85,9 @@ TEST_P(GoldenDecoder, HiddenStates) {
   }
   int64_t seen = 0;
   models::Step step;
-  step.at_border = [&](int64_t layer, const Tensor& hidden) {
-    Tensor expected = golden.file.tensor("hidden." + std::to_string(layer));
-    if (layer == decoder.options().layers) expected = expected.slice(1, 0, expected.size(1), 2).contiguous();
+  step.hook = [&](const models::Boundary& boundary, const Tensor& hidden) {
+    Tensor expected = golden.file.tensor("hidden." + std::to_string(boundary.layer));
+    if (boundary.layer == decoder.options().layers) expected = expected.slice(1, 0, expected.size(1), 2).contiguous();
     EXPECT_TENSORS_CLOSE(hidden.detach(), expected, kTolerance);
     ++seen;
   };

@@ -1,8 +1,9 @@
-#include "cache/full_cache.h"
+#include "cache/kinds/full.h"
 
 #include <cstring>
 
 #include "base/error.h"
+#include "kernels/cache_attention.h"
 #include "kernels/cache_store.h"
 #include "kernels/key_blocks.h"
 #include "tensor/device.h"
@@ -52,13 +53,8 @@ torch::Tensor key_places(Storage storage) {
 
 }  // namespace
 
-int64_t FullCache::full_bytes(const CacheShape& shape, Storage storage) {
-  const int64_t values = pages_of(shape.capacity * shape.head_dim * kernels::bytes_per_element(storage));
-  return shape.layers * shape.kv_heads * (cache::head_bytes(shape, storage) + values);
-}
-
-FullCache::FullCache(const CacheShape& shape, Storage storage)
-    : KvCache(shape),
+FullCache::FullCache(std::shared_ptr<const CacheKind> kind, const CacheShape& shape, Storage storage)
+    : KvCache(std::move(kind), shape),
       storage_(storage),
       head_bytes_(cache::head_bytes(shape, storage)),
       memory_(static_cast<size_t>(shape.layers * 2 * shape.kv_heads * head_bytes_)) {
@@ -110,13 +106,7 @@ void FullCache::store(int64_t layer, const Rows& keys, const Rows& values, int64
 void FullCache::attend(int64_t layer, const Rows& queries, int64_t count, const Scores& scores, float* out,
                        int64_t out_stride) const {
   const Attending alone{.cache = this, .queries = queries, .count = count, .out = out, .out_stride = out_stride};
-  cache::attend(layer, {&alone, 1}, scores);
-}
-
-std::optional<PlainLayer> FullCache::plain_layer(int64_t layer) const {
-  const void* const* heads = heads_.data() + layer * 2 * shape().kv_heads;
-  return PlainLayer{
-      .storage = storage_, .value_stride = shape().head_dim, .keys = heads, .values = heads + shape().kv_heads};
+  kind().attend(layer, {&alone, 1}, scores);
 }
 
 int64_t FullCache::bytes() const {
@@ -136,17 +126,13 @@ void FullCache::forget(int64_t length) {
   }
 }
 
-std::string FullCache::policy() const {
-  return storage_ == Storage::f16 ? "full" : fmt::format("full:{}", name_of(storage_));
-}
-
 std::unique_ptr<KvCache> FullCache::copy_prefix(int64_t length, int64_t capacity) const {
-  base::check(0 <= length && length <= this->length(shape().layers - 1) && length <= capacity,
+  base::check(0 <= length && (heads_.empty() || length <= this->length(shape().layers - 1)) && length <= capacity,
               "[copy_prefix] expected a length of at most {} and {}, got {}", this->length(shape().layers - 1),
               capacity, length);
   CacheShape shape = this->shape();
   shape.capacity = capacity;
-  auto copy = std::make_unique<FullCache>(shape, storage_);
+  auto copy = std::make_unique<FullCache>(shared_kind(), shape, storage_);
   for (size_t index = 0; index < heads_.size(); ++index) {
     std::memcpy(copy->heads_[index], heads_[index], static_cast<size_t>(part_bytes(part_of(index), length)));
   }
@@ -154,10 +140,10 @@ std::unique_ptr<KvCache> FullCache::copy_prefix(int64_t length, int64_t capacity
   return copy;
 }
 
-void FullCache::save(const std::filesystem::path& path, const std::string& fingerprint) const {
+tensor::NamedTensors FullCache::to_tensors() const {
   tensor::NamedTensors tensors;
-  const int64_t held = length(shape().layers - 1);
   for (int64_t layer = 0; layer < shape().layers; ++layer) {
+    const int64_t held = length(layer);
     tensors[fmt::format("layers.{}.keys", layer)] = part(layer, Part::keys, held)
                                                         .index_select(3, key_places(storage_))
                                                         .transpose(2, 3)
@@ -165,34 +151,27 @@ void FullCache::save(const std::filesystem::path& path, const std::string& finge
                                                         .slice(1, 0, held);
     tensors[fmt::format("layers.{}.values", layer)] = part(layer, Part::values, held);
   }
-  tensor::write_safetensors(path, tensors, {{"policy", policy()}, {"fingerprint", fingerprint}});
+  return tensors;
 }
 
-void FullCache::load(const std::filesystem::path& path, const std::string& fingerprint) {
-  const tensor::SafetensorsFile file(path);
-  for (const auto& [key, expected] :
-       std::map<std::string, std::string>{{"fingerprint", fingerprint}, {"policy", policy()}}) {
-    const auto found = file.metadata().find(key);
-    base::check(found != file.metadata().end(), "{}: not a saved cache: '{}' is missing", path.string(), key);
-    base::check(found->second == expected, "{}: expected {} '{}', got '{}'", path.string(), key, expected,
-                found->second);
-  }
+void FullCache::from_tensors(const tensor::SafetensorsFile& file, const std::string& prefix, const std::string& where) {
   int64_t held = -1;
   std::vector<torch::Tensor> parts;
   for (int64_t layer = 0; layer < shape().layers; ++layer) {
     for (const char* part : {"keys", "values"}) {
-      const std::string name = fmt::format("layers.{}.{}", layer, part);
+      const std::string name = fmt::format("{}layers.{}.{}", prefix, layer, part);
       const torch::Tensor rows = file.tensor(name);
       if (held < 0 && rows.dim() == 3) held = rows.size(1);
       base::check(rows.scalar_type() == dtype_of(storage_) &&
                       rows.sizes() == torch::IntArrayRef({shape().kv_heads, held, shape().head_dim}) &&
                       held <= shape().capacity,
-                  "{}: tensor '{}': expected {} [{}, at most {}, {}], got {} [{}]", path.string(), name,
+                  "{}: tensor '{}': expected {} [{}, at most {}, {}], got {} [{}]", where, name,
                   name_of(storage_), shape().kv_heads, shape().capacity, shape().head_dim,
                   torch::toString(rows.scalar_type()), fmt::join(rows.sizes(), ", "));
       parts.push_back(rows.contiguous());
     }
   }
+  if (held < 0) return;
   truncate(0);
   const int64_t padding = kernels::key_blocks(held) * kernels::kKeyBlock - held;
   for (int64_t layer = 0; layer < shape().layers; ++layer) {
@@ -204,6 +183,66 @@ void FullCache::load(const std::filesystem::path& path, const std::string& finge
     part(layer, Part::values, held).copy_(parts[at + 1]);
   }
   set_length(held);
+}
+
+std::string FullKind::policy() const {
+  return storage_ == Storage::f16 ? "full" : fmt::format("full:{}", name_of(storage_));
+}
+
+std::unique_ptr<KvCache> FullKind::make(const CacheShape& shape) const {
+  return std::make_unique<FullCache>(shared_from_this(), shape, storage_);
+}
+
+int64_t FullKind::bytes(const CacheShape& shape) const {
+  const int64_t values = pages_of(shape.capacity * shape.head_dim * kernels::bytes_per_element(storage_));
+  return shape.layers * shape.kv_heads * (head_bytes(shape, storage_) + values);
+}
+
+void FullKind::attend(int64_t layer, std::span<const Attending> sequences, const Scores& scores) const {
+  // One kernel call for sequences whose caches and rows are shaped alike, which those of a step are.
+  const auto alike = [](const Attending& a, const Attending& b) {
+    return a.cache->shape().same_heads(b.cache->shape()) && a.queries.stride == b.queries.stride &&
+           a.out_stride == b.out_stride;
+  };
+  std::vector<bool> done(sequences.size(), false);
+  for (size_t first = 0; first < sequences.size(); ++first) {
+    if (done[first]) continue;
+    std::vector<kernels::CacheAttentionSequence> group;
+    for (size_t i = first; i < sequences.size(); ++i) {
+      if (done[i] || !alike(sequences[first], sequences[i])) continue;
+      const Attending& each = sequences[i];
+      const auto& cache = static_cast<const FullCache&>(*each.cache);
+      done[i] = true;
+      group.push_back({.q = each.queries.data,
+                       .out = each.out,
+                       .count = each.count,
+                       .first_position = cache.length(layer) - each.count,
+                       .keys = cache.keys(layer),
+                       .values = cache.values(layer)});
+    }
+    const CacheShape& shape = sequences[first].cache->shape();
+    kernels::cache_attention({.storage = storage_,
+                              .heads = shape.heads,
+                              .kv_heads = shape.kv_heads,
+                              .head_dim = shape.head_dim,
+                              .value_stride = shape.head_dim,
+                              .q_stride = sequences[first].queries.stride,
+                              .out_stride = sequences[first].out_stride,
+                              .window = scores.window,
+                              .scale = scores.scale,
+                              .sequences = group},
+                             tensor::kernel_pool());
+  }
+}
+
+std::shared_ptr<const CacheKind> make_full_kind(const CachePolicy& policy, const CachedModel&) {
+  // "full" is "full:f16": bf16 takes the same bytes and is an eighth as fine.
+  const std::string storage = policy.words.empty() ? "f16" : policy.words[0];
+  const bool known = storage == "bf16" || storage == "f16" || storage == "f32";
+  base::check(known && policy.words.size() <= 1 && policy.values.empty(),
+              "cache policy '{}': expected full, full:f16, full:bf16 or full:f32", policy.text());
+  if (storage == "f32") return std::make_shared<FullKind>(Storage::f32);
+  return std::make_shared<FullKind>(storage == "bf16" ? Storage::bf16 : Storage::f16);
 }
 
 }  // namespace incontext::cache

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "base/reservation.h"
-#include "cache/kv_cache.h"
+#include "cache/kind.h"
 #include "kernels/storage.h"
 #include "tensor/torch.h"
 
@@ -15,20 +15,19 @@ namespace incontext::cache {
 /// memory comes page by page as tokens arrive: nothing is ever copied to grow, and bytes() counts the pages in use.
 class FullCache : public KvCache {
  public:
-  FullCache(const CacheShape& shape, kernels::Storage storage);
+  FullCache(std::shared_ptr<const CacheKind> kind, const CacheShape& shape, kernels::Storage storage);
 
   void attend(int64_t layer, const Rows& queries, int64_t count, const Scores& scores, float* out,
               int64_t out_stride) const override;
-  std::optional<PlainLayer> plain_layer(int64_t layer) const override;
   int64_t bytes() const override;
-  std::string policy() const override;
   std::unique_ptr<KvCache> copy_prefix(int64_t length, int64_t capacity) const override;
-  void save(const std::filesystem::path& path, const std::string& fingerprint) const override;
-  void load(const std::filesystem::path& path, const std::string& fingerprint) override;
+  tensor::NamedTensors to_tensors() const override;
+  void from_tensors(const tensor::SafetensorsFile& file, const std::string& prefix, const std::string& where) override;
 
+  /// Where the keys (in blocks) and the values (as rows) of a layer's KV heads begin, [kv_heads].
+  const void* const* keys(int64_t layer) const { return heads_.data() + layer * 2 * shape().kv_heads; }
+  const void* const* values(int64_t layer) const { return keys(layer) + shape().kv_heads; }
   kernels::Storage storage() const { return storage_; }
-  /// Bytes of a full cache of this shape.
-  static int64_t full_bytes(const CacheShape& shape, kernels::Storage storage);
 
  private:
   enum class Part { keys = 0, values = 1 };
@@ -48,5 +47,21 @@ class FullCache : public KvCache {
   base::Reservation memory_;
   std::vector<void*> heads_;  // [layers, 2, kv_heads]
 };
+
+/// The kind: "full" or "full:f16", "full:bf16", "full:f32". Attention of all its sequences is one kernel call.
+class FullKind : public CacheKind, public std::enable_shared_from_this<FullKind> {
+ public:
+  explicit FullKind(kernels::Storage storage) : storage_(storage) {}
+
+  std::string policy() const override;
+  std::unique_ptr<KvCache> make(const CacheShape& shape) const override;
+  int64_t bytes(const CacheShape& shape) const override;
+  void attend(int64_t layer, std::span<const Attending> sequences, const Scores& scores) const override;
+
+ private:
+  kernels::Storage storage_;
+};
+
+std::shared_ptr<const CacheKind> make_full_kind(const CachePolicy& policy, const CachedModel& model);
 
 }  // namespace incontext::cache
