@@ -37,7 +37,8 @@ void attend(int64_t layer, std::span<const Attending> sequences, const Scores& s
   std::vector<std::pair<const CacheKind*, std::vector<Attending>>> groups;
   for (const Attending& each : sequences) {
     const CacheKind* kind = &each.cache->kind();
-    const auto known = std::find_if(groups.begin(), groups.end(), [&](const auto& group) { return group.first == kind; });
+    const auto known =
+        std::find_if(groups.begin(), groups.end(), [&](const auto& group) { return group.first == kind; });
     if (known == groups.end()) {
       groups.push_back({kind, {each}});
     } else {

@@ -59,8 +59,8 @@ class KvCache {
   /// Adds `count` tokens to a layer. More than the capacity is an Error that tells both numbers.
   void append(int64_t layer, const Rows& keys, const Rows& values, int64_t count);
 
-  /// out[i, h] = softmax over what token i attends to of (scale * q[i, h]·k) times v, for the last `count` tokens of the
-  /// layer, which append() has added before. Grouped queries: head h reads key head h / (heads / kv_heads).
+  /// out[i, h] = softmax over what token i attends to of (scale * q[i, h]·k) times v, for the last `count` tokens of
+  /// the layer, which append() has added before. Grouped queries: head h reads key head h / (heads / kv_heads).
   virtual void attend(int64_t layer, const Rows& queries, int64_t count, const Scores& scores, float* out,
                       int64_t out_stride) const = 0;
 

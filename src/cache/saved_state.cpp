@@ -70,8 +70,8 @@ std::unique_ptr<SequenceState> load_state(const fs::path& path, const std::strin
   }
   auto state = std::make_unique<SequenceState>();
   const torch::Tensor tokens = file.tensor("tokens");
-  base::check(tokens.scalar_type() == torch::kInt64 && tokens.dim() == 1, "{}: tensor 'tokens': expected int64 [tokens]",
-              path.string());
+  base::check(tokens.scalar_type() == torch::kInt64 && tokens.dim() == 1,
+              "{}: tensor 'tokens': expected int64 [tokens]", path.string());
   const torch::Tensor rows = tokens.contiguous();
   state->tokens.assign(rows.data_ptr<int64_t>(), rows.data_ptr<int64_t>() + rows.size(0));
   state->rope_epoch = whole_number(entry(file, path, "rope_epoch"), path, "rope_epoch");

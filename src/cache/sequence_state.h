@@ -12,8 +12,8 @@
 
 namespace incontext::cache {
 
-/// What a layer remembers of a sequence beside the KV cache, such as the state of a recurrent mixer: named tensors whose
-/// sizes do not depend on the sequence's length. A layer that keeps all it needs in the KV cache has none.
+/// What a layer remembers of a sequence beside the KV cache, such as the state of a recurrent mixer: named tensors
+/// whose sizes do not depend on the sequence's length. A layer that keeps all it needs in the KV cache has none.
 struct LayerState {
   std::map<std::string, torch::Tensor> tensors = {};
 

@@ -28,8 +28,8 @@ int64_t token_at(const models::LanguageModel& model, int64_t index) {
   return index * 7919 % model.config().options.vocabulary;
 }
 
-std::unique_ptr<cache::SequenceState> new_sequence(const models::LanguageModel& model,
-                                                   const cache::CachePolicy& policy, int64_t capacity) {
+std::unique_ptr<cache::SequenceState> new_sequence(const models::LanguageModel& model, const cache::CachePolicy& policy,
+                                                   int64_t capacity) {
   const auto kind = cache::open_kind(policy, model.cached_model());
   std::unique_ptr<cache::SequenceState> state = model.decoder().new_sequence(*kind, capacity);
   state->rope_epoch = model.rope_epoch(capacity);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 
 #include "base/error.h"
 #include "base/reservation.h"
@@ -15,6 +16,8 @@ namespace {
 constexpr int64_t kScoredPromptPart = 64;
 // Copying shorter prefixes is not worth the trouble.
 constexpr int64_t kShortestPrefix = 16;
+// Tokens between snapshots of states that cannot be cut.
+constexpr int64_t kSnapshotEvery = 512;
 
 EngineOptions resolve(EngineOptions options) {
   if (options.cache_memory == 0) options.cache_memory = static_cast<int64_t>(base::available_memory() / 2);
@@ -30,6 +33,7 @@ struct Engine::Part {
   Sequence* sequence = nullptr;
   int64_t first = 0;  // of the sequence's tokens
   int64_t count = 0;
+  bool reading = false;     // the prompt, or all of the sequence again
   bool reads_all = false;   // logits of every token
   bool reads_last = false;  // of the last one
   int64_t first_row = 0;    // of its logits
@@ -45,8 +49,25 @@ Engine::Engine(const models::LanguageModel& model, const EngineOptions& options)
   status_.cache_limit = options_.cache_memory;
 }
 
+std::shared_ptr<const cache::CacheKind> Engine::kind_of(const cache::CachePolicy& policy) const {
+  const std::lock_guard lock(kinds_mutex_);
+  std::shared_ptr<const cache::CacheKind>& kind = kinds_[policy.text()];
+  if (kind) return kind;
+  std::shared_ptr<const cache::CacheKind> opened;
+  try {
+    opened = cache::open_kind(policy, model_.cached_model());
+  } catch (...) {
+    kinds_.erase(policy.text());
+    throw;
+  }
+  // Two spellings of one kind share it, so that their sequences go together.
+  std::shared_ptr<const cache::CacheKind>& canonical = kinds_[opened->policy()];
+  if (!canonical) canonical = opened;
+  return kinds_[policy.text()] = canonical;
+}
+
 void Engine::check_policy(const cache::CachePolicy& policy) const {
-  const int64_t bytes = cache::full_bytes(policy, model_.cache_shape(2));
+  const int64_t bytes = model_.decoder().sequence_bytes(*kind_of(policy), 2);
   base::check(bytes <= options_.cache_memory,
               "a cache of one token and its answer takes {}, and all caches together may hold {}", bytes_text(bytes),
               bytes_text(options_.cache_memory));
@@ -64,7 +85,7 @@ void Engine::check_request(const GenerationRequest& request) const {
     base::check(token >= 0 && token < model_.config().options.vocabulary, "prompt: expected token ids below {}, got {}",
                 model_.config().options.vocabulary, token);
   }
-  const int64_t bytes = cache::full_bytes(request.policy, model_.cache_shape(prompt + request.max_tokens));
+  const int64_t bytes = model_.decoder().sequence_bytes(*kind_of(request.policy), prompt + request.max_tokens);
   base::check(bytes <= options_.cache_memory, "a cache of {} tokens takes {}, and all caches together may hold {}",
               prompt + request.max_tokens, bytes_text(bytes), bytes_text(options_.cache_memory));
 }
@@ -72,10 +93,10 @@ void Engine::check_request(const GenerationRequest& request) const {
 int64_t Engine::submit(GenerationRequest request, GenerationEvents events) {
   check_request(request);
   auto sequence = std::make_unique<Sequence>();
-  sequence->reserved = cache::full_bytes(
-      request.policy, model_.cache_shape(static_cast<int64_t>(request.prompt.size()) + request.max_tokens));
+  sequence->kind = kind_of(request.policy);
   sequence->request = std::move(request);
   sequence->events = std::move(events);
+  sequence->reserved = model_.decoder().sequence_bytes(*sequence->kind, sequence->capacity());
   const std::lock_guard lock(mutex_);
   const int64_t id = next_id_++;
   sequence->id = id;
@@ -122,10 +143,10 @@ void Engine::drop_cancelled() {
 // Whether a running sequence is about to hold more of this prompt than it does now: then the rest is worth waiting for
 // (several continuations of one prompt compute it once).
 bool Engine::waits_for_prefix(const Sequence& sequence) const {
-  if (sequence.request.prompt_logprobs) return false;
-  const std::string policy = sequence.request.policy.text();
+  if (sequence.request.prompt_logprobs || !sequence.shares_prefixes()) return false;
+  const PrefixKey key = key_of(sequence);
   return std::any_of(running_.begin(), running_.end(), [&](const auto& other) {
-    if (other->decoding() || other->request.policy.text() != policy) return false;
+    if (other->decoding() || !other->state->can_truncate() || key_of(*other) != key) return false;
     const int64_t same = common_prefix(other->request.prompt, sequence.request.prompt);
     return same >= kShortestPrefix && same > other->held();
   });
@@ -140,7 +161,8 @@ void Engine::admit() {
     std::unique_ptr<Sequence> sequence = std::move(waiting_.front());
     waiting_.pop_front();
     try {
-      begin(*sequence);
+      open_state(*sequence);
+      sequence->reused = sequence->held();
     } catch (const std::exception& error) {
       if (sequence->events.on_end) sequence->events.on_end(Finish::error, error.what());
       continue;
@@ -150,37 +172,82 @@ void Engine::admit() {
   }
 }
 
-void Engine::begin(Sequence& sequence) {
-  const std::vector<int64_t>& prompt = sequence.request.prompt;
-  const std::unique_ptr<cache::KvCache> empty =
-      cache::make_cache(sequence.request.policy, model_.cache_shape(sequence.capacity()));
-  const std::string policy = empty->policy();
+// Gives a sequence a cache for the tokens it has so far: an empty one, or one with what another sequence's holds of
+// them.
+void Engine::open_state(Sequence& sequence) {
+  std::vector<int64_t> tokens = sequence.request.prompt;
+  tokens.insert(tokens.end(), sequence.generated.begin(), sequence.generated.end());
+  const PrefixKey key = key_of(sequence);
   // The last token is always computed: its logits are wanted.
-  const std::span<const int64_t> reusable(prompt.data(), prompt.size() - 1);
+  const std::span<const int64_t> reusable(tokens.data(), tokens.size() - 1);
   int64_t best = 0;
   const Sequence* owner = nullptr;
-  if (!sequence.request.prompt_logprobs) {
-    best = prefixes_.longest(reusable, policy);
+  if (sequence.shares_prefixes() && (!sequence.request.prompt_logprobs || !sequence.first_reading())) {
+    best = prefixes_.longest(reusable, key);
     for (const auto& other : running_) {
-      const int64_t same = common_prefix(other->state->tokens, reusable);
-      if (same > best && other->state->cache->policy() == policy) {
+      if (!other->state || !other->shares_prefixes() || key_of(*other) != key) continue;
+      const int64_t same = usable_prefix(*other->state, reusable);
+      if (same > best) {
         best = same;
         owner = other.get();
       }
     }
   }
-  if (best >= kShortestPrefix && owner != nullptr) {
-    sequence.state = std::make_unique<cache::SequenceState>();
-    sequence.state->tokens.assign(prompt.begin(), prompt.begin() + best);
-    sequence.state->cache = owner->state->cache->copy_prefix(best, sequence.capacity());
-  } else if (best >= kShortestPrefix) {
-    sequence.state = prefixes_.copy(reusable, policy, best, sequence.capacity());
+  std::unique_ptr<cache::SequenceState> state;
+  if (best >= kShortestPrefix) {
+    state = owner != nullptr ? owner->state->fork(best, sequence.capacity())
+                             : prefixes_.fork(reusable, key, best, sequence.capacity());
   }
-  if (!sequence.state) {
-    sequence.state = std::make_unique<cache::SequenceState>();
-    sequence.state->cache = cache::make_cache(sequence.request.policy, model_.cache_shape(sequence.capacity()));
+  if (!state) state = model_.decoder().new_sequence(*sequence.kind, sequence.capacity());
+  state->rope_epoch = key.rope_epoch;
+  sequence.state = std::move(state);
+}
+
+PrefixKey Engine::key_of(const Sequence& sequence) const {
+  // Of a running sequence the epoch of what it holds; of one that begins, that of what it will compute.
+  const bool holds = sequence.state && sequence.state->rope_epoch;
+  return {.policy = sequence.kind->policy(),
+          .rope_epoch = holds ? *sequence.state->rope_epoch : model_.rope_epoch(sequence.size()),
+          .variant = sequence.request.variant};
+}
+
+// Sequences whose next pass has other rotary factors than their cached keys begin anew, behind the others, so that one
+// which does so at every token leaves room for theirs.
+void Engine::renew_outgrown() {
+  const auto outgrown = [&](const std::unique_ptr<Sequence>& sequence) {
+    return sequence->decoding() && sequence->state->rope_epoch != model_.rope_epoch(sequence->size());
+  };
+  const auto first = std::stable_partition(running_.begin(), running_.end(), std::not_fn(outgrown));
+  for (auto each = first; each != running_.end(); ++each) {
+    try {
+      open_state(**each);
+    } catch (const std::exception& error) {
+      end(**each, Finish::error, error.what());
+    }
   }
-  sequence.reused = sequence.held();
+  remove_ended();
+}
+
+// Where the next part of a sequence that is being read ends at the latest: at the end of its prompt, where its cache
+// may be compressed, and where snapshots are taken of a state that cannot be cut.
+int64_t Engine::next_stop(const Sequence& sequence) const {
+  const int64_t held = sequence.held();
+  const int64_t end = held < sequence.prompt_size() ? sequence.prompt_size() : sequence.size();
+  if (sequence.state->can_truncate() || !sequence.shares_prefixes()) return end;
+  int64_t stop = std::min(end, (held / kSnapshotEvery + 1) * kSnapshotEvery);
+  if (held < sequence.prompt_size() - 1) stop = std::min(stop, sequence.prompt_size() - 1);
+  return stop;
+}
+
+// After a part of a sequence that is being read.
+void Engine::after_part(Sequence& sequence) {
+  const int64_t held = sequence.held();
+  if (held == sequence.prompt_size()) sequence.state->cache->end_of_prompt();
+  if (sequence.state->can_truncate() || !sequence.shares_prefixes() || held < kShortestPrefix) return;
+  // All but the last token of a prompt serves whoever sends it again.
+  if (held == sequence.prompt_size() - 1 || held % kSnapshotEvery == 0) {
+    prefixes_.keep(sequence.state->fork(held, held), key_of(sequence));
+  }
 }
 
 std::vector<Engine::Part> Engine::plan() const {
@@ -193,11 +260,11 @@ std::vector<Engine::Part> Engine::plan() const {
   int64_t room = parts.empty() ? options_.prompt_part : options_.prompt_part_while_decoding;
   for (const auto& sequence : running_) {
     if (sequence->decoding() || room <= 0) continue;
-    Part part{.sequence = sequence.get(), .first = sequence->held()};
-    part.reads_all = sequence->request.prompt_logprobs;
-    part.count = std::min(room, sequence->prompt_size() - part.first);
+    Part part{.sequence = sequence.get(), .first = sequence->held(), .reading = true};
+    part.reads_all = sequence->request.prompt_logprobs && sequence->first_reading();
+    part.count = std::min(room, next_stop(*sequence) - part.first);
     if (part.reads_all) part.count = std::min(part.count, kScoredPromptPart);
-    part.reads_last = part.first + part.count == sequence->prompt_size();
+    part.reads_last = part.first + part.count == sequence->size();
     room -= part.count;
     parts.push_back(part);
   }
@@ -208,22 +275,25 @@ void Engine::run_parts(const std::vector<Part>& planned) {
   std::vector<Part> parts = planned;
   models::Step step;
   std::vector<int64_t> tokens, read;
-  int64_t prompt_tokens = 0;
+  int64_t prompt_tokens = 0, recomputed_tokens = 0;
   for (Part& part : parts) {
     Sequence& sequence = *part.sequence;
     step.sequences.push_back({sequence.state.get(), part.count});
     part.first_row = static_cast<int64_t>(read.size());
-    if (!sequence.decoding()) prompt_tokens += part.count;
+    if (!sequence.decoding()) (sequence.first_reading() ? prompt_tokens : recomputed_tokens) += part.count;
     for (int64_t i = 0; i < part.count; ++i) {
       const bool last = i + 1 == part.count;
       if (part.reads_all || (last && part.reads_last)) read.push_back(static_cast<int64_t>(tokens.size()));
-      tokens.push_back(sequence.decoding() ? sequence.generated.back()
-                                           : sequence.request.prompt[static_cast<size_t>(part.first + i)]);
+      tokens.push_back(sequence.token(part.first + i));
     }
   }
+  step.hook = hook_of(parts);
   torch::Tensor logits;
   try {
     logits = model_.logits(tokens, step, read);
+    for (const Part& part : parts) {
+      if (part.reading) after_part(*part.sequence);
+    }
   } catch (const std::exception& error) {
     for (const Part& part : parts) end(*part.sequence, Finish::error, error.what());
     remove_ended();
@@ -233,13 +303,7 @@ void Engine::run_parts(const std::vector<Part>& planned) {
     const std::lock_guard lock(mutex_);
     ++status_.steps;
     status_.prompt_tokens += prompt_tokens;
-  }
-  size_t at = 0;
-  for (const Part& part : parts) {
-    std::vector<int64_t>& held = part.sequence->state->tokens;
-    held.insert(held.end(), tokens.begin() + static_cast<std::ptrdiff_t>(at),
-                tokens.begin() + static_cast<std::ptrdiff_t>(at) + part.count);
-    at += static_cast<size_t>(part.count);
+    status_.recomputed_tokens += recomputed_tokens;
   }
   // Choosing from large vocabularies takes a while: every sequence on its own, in parallel.
   struct Outcome {
@@ -281,10 +345,44 @@ void Engine::run_parts(const std::vector<Part>& planned) {
   remove_ended();
 }
 
+// Hands the rows of each request that has a hook to it.
+models::Hook Engine::hook_of(const std::vector<Part>& parts) {
+  if (std::none_of(parts.begin(), parts.end(), [](const Part& part) { return part.sequence->request.hook; })) return {};
+  return [&parts](const models::Boundary& boundary, torch::Tensor& hidden) {
+    for (size_t index = 0; index < parts.size(); ++index) {
+      const Sequence& sequence = *parts[index].sequence;
+      if (!sequence.request.hook) continue;
+      const models::Boundary::Slice& slice = boundary.slices[index];
+      const torch::Tensor rows = hidden.narrow(0, slice.first_row, slice.count);
+      torch::Tensor shown = rows;
+      sequence.request.hook({.layer = boundary.layer,
+                             .loop = boundary.loop,
+                             .first_position = slice.first_position,
+                             .prompt_tokens = sequence.prompt_size()},
+                            shown);
+      base::check(shown.sizes() == rows.sizes(), "a hook replaced [{}] by [{}]", fmt::join(rows.sizes(), ", "),
+                  fmt::join(shown.sizes(), ", "));
+      if (!shown.is_same(rows)) rows.copy_(shown);
+    }
+  };
+}
+
+void Engine::add_prefix(std::unique_ptr<cache::SequenceState> state) {
+  const PrefixKey key{.policy = state->cache->policy(), .rope_epoch = state->rope_epoch.value_or(0), .variant = {}};
+  prefixes_.keep(std::move(state), key);
+}
+
+const cache::SequenceState* Engine::find_prefix(std::span<const int64_t> tokens,
+                                                const cache::CachePolicy& policy) const {
+  return prefixes_.find(tokens, {.policy = kind_of(policy)->policy(),
+                                 .rope_epoch = model_.rope_epoch(static_cast<int64_t>(tokens.size())),
+                                 .variant = {}});
+}
+
 // Tells the owner how far the prompt is, and the scores of its tokens.
 void Engine::advance(const Part& part, const torch::Tensor& logits) {
   Sequence& sequence = *part.sequence;
-  if (part.first >= sequence.prompt_size()) return;
+  if (!sequence.first_reading()) return;
   if (part.reads_all && sequence.events.on_prompt_scores) {
     std::vector<Choice> scores;
     const auto width = static_cast<size_t>(logits.size(1));
@@ -319,9 +417,10 @@ void Engine::take_choice(Sequence& sequence, const Choice& choice) {
 void Engine::end(Sequence& sequence, Finish finish, const std::string& error) {
   if (!sequence.state) return;  // ended before
   reserved_ -= sequence.reserved;
+  const PrefixKey key = key_of(sequence);
   std::unique_ptr<cache::SequenceState> state = std::move(sequence.state);
   if (finish == Finish::stop || finish == Finish::length) {
-    prefixes_.keep(std::move(state));
+    if (sequence.shares_prefixes()) prefixes_.keep(std::move(state), key);
   } else {
     state.reset();
   }
@@ -336,7 +435,7 @@ void Engine::remove_ended() {
 void Engine::update_status() {
   std::map<std::string, int64_t> bytes;
   for (const auto& sequence : running_) {
-    if (sequence->state) bytes[sequence->state->cache->policy()] += sequence->state->cache->bytes();
+    if (sequence->state) bytes[sequence->state->cache->policy()] += sequence->state->bytes();
   }
   const std::lock_guard lock(mutex_);
   status_.waiting = static_cast<int64_t>(waiting_.size() + inbox_.size());
@@ -350,6 +449,7 @@ bool Engine::step() {
   take_new_requests();
   drop_cancelled();
   admit();
+  renew_outgrown();
   const std::vector<Part> parts = plan();
   if (!parts.empty()) run_parts(parts);
   update_status();

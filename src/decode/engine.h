@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "cache/policy.h"
+#include "cache/kind.h"
 #include "decode/prefix_store.h"
 #include "decode/sampling.h"
 #include "models/language_model.h"
@@ -20,15 +20,28 @@ namespace incontext::decode {
 
 enum class Finish { stop, length, cancelled, error };
 
+/// Where a request's hook stands.
+struct RequestBoundary {
+  int64_t layer = 0;           // the layer that runs next; the number of layers after the last
+  int64_t loop = 0;            // of a looped model, from 1; otherwise 0
+  int64_t first_position = 0;  // of the first row
+  int64_t prompt_tokens = 0;   // positions below it are those of the prompt
+};
+
 /// What a client wants continued.
 struct GenerationRequest {
   std::vector<int64_t> prompt;  // at least one token
   int64_t max_tokens = 16;
   SamplingOptions sampling = {};
   std::vector<int64_t> stop_ids = {};  // each ends the text, and is not part of it
-  cache::CachePolicy policy = {};
+  cache::CachePolicy policy = {.kind = "full"};
   int64_t top_logprobs = -1;     // how many of the likeliest to tell with every token; -1: no log-probabilities at all
   bool prompt_logprobs = false;  // tell those of the prompt's tokens too
+  /// Called at layer boundaries with this request's rows [count, width], which it may read or replace.
+  std::function<void(const RequestBoundary& boundary, torch::Tensor& rows)> hook = {};
+  /// Names what beside the tokens this request's cache depends on, such as what its hook replaces: only requests of one
+  /// variant share prefixes. A request with a hook and no name shares none.
+  std::string variant = {};
 };
 
 /// What the owner of a request is told, in this order, on the thread that runs the engine. All but on_token may be
@@ -71,13 +84,17 @@ struct EngineOptions {
 struct EngineStatus {
   int64_t waiting = 0, running = 0;
   int64_t prompt_tokens = 0, reused_tokens = 0, generated_tokens = 0, steps = 0;
+  int64_t recomputed_tokens = 0;  // read again because longer sequences have other rotary factors
   int64_t cache_limit = 0;
   std::map<std::string, int64_t> cache_bytes;  // by policy, running sequences and kept prefixes
   int64_t prefix_bytes = 0;
 };
 
 /// Continuous batching: every step takes the next token of each sequence that is being continued, and parts of the
-/// prompts of those that are not yet, in one ragged batch. A sequence's tokens do not depend on who else is in it.
+/// prompts of those that are not yet, in one ragged batch. A sequence's tokens do not depend on who else is in it, nor
+/// on the parts, nor on what was served before: each is chosen from what one pass over all tokens before it computes.
+/// Where rotary factors depend on the length (longrope, dynamic) a sequence that grows into others is computed again
+/// from its first token: once with longrope, for every token beyond the first context with dynamic.
 ///
 /// submit(), cancel() and status() may be called from any thread; step() and run() from one.
 class Engine {
@@ -101,6 +118,11 @@ class Engine {
   /// Steps until nothing is left to do.
   void finish();
 
+  /// Gives the engine what was remembered of a sequence, for prompts that begin as it did. From the thread of step().
+  void add_prefix(std::unique_ptr<cache::SequenceState> state);
+  /// What is kept of a sequence of just these tokens, or null. From the thread of step(), valid until the next one.
+  const cache::SequenceState* find_prefix(std::span<const int64_t> tokens, const cache::CachePolicy& policy) const;
+
   EngineStatus status() const;
   const EngineOptions& options() const { return options_; }
 
@@ -109,15 +131,27 @@ class Engine {
     int64_t id = 0;
     GenerationRequest request;
     GenerationEvents events;
+    std::shared_ptr<const cache::CacheKind> kind = {};
     std::unique_ptr<cache::SequenceState> state = {};
     int64_t reserved = 0;  // bytes of its cache when it is full
     int64_t reused = 0;
     std::vector<int64_t> generated = {};
 
     int64_t prompt_size() const { return static_cast<int64_t>(request.prompt.size()); }
-    int64_t held() const { return static_cast<int64_t>(state->tokens.size()); }
-    bool decoding() const { return held() >= prompt_size(); }
+    int64_t generated_size() const { return static_cast<int64_t>(generated.size()); }
+    /// Tokens there are so far, of the prompt and of the continuation.
+    int64_t size() const { return prompt_size() + generated_size(); }
+    int64_t token(int64_t index) const {
+      return index < prompt_size() ? request.prompt[static_cast<size_t>(index)]
+                                   : generated[static_cast<size_t>(index - prompt_size())];
+    }
+    int64_t held() const { return state->position(); }
+    /// The newest token of the continuation is all that the cache lacks. Otherwise the sequence is read part by part:
+    /// its prompt, or all of it again where its rotary factors have changed.
+    bool decoding() const { return !generated.empty() && held() + 1 == size(); }
+    bool first_reading() const { return generated.empty(); }
     int64_t capacity() const { return prompt_size() + request.max_tokens; }
+    bool shares_prefixes() const { return !request.hook || !request.variant.empty(); }
   };
   struct Part;  // one sequence's tokens in a step
 
@@ -126,7 +160,13 @@ class Engine {
   void drop_cancelled();
   void admit();
   bool waits_for_prefix(const Sequence& sequence) const;
-  void begin(Sequence& sequence);
+  std::shared_ptr<const cache::CacheKind> kind_of(const cache::CachePolicy& policy) const;
+  PrefixKey key_of(const Sequence& sequence) const;
+  void open_state(Sequence& sequence);
+  int64_t next_stop(const Sequence& sequence) const;
+  void after_part(Sequence& sequence);
+  static models::Hook hook_of(const std::vector<Part>& parts);
+  void renew_outgrown();
   std::vector<Part> plan() const;
   void run_parts(const std::vector<Part>& parts);
   void advance(const Part& part, const torch::Tensor& logits);
@@ -139,6 +179,8 @@ class Engine {
   EngineOptions options_;
   int64_t vocabulary_;
   PrefixStore prefixes_;
+  mutable std::mutex kinds_mutex_;
+  mutable std::map<std::string, std::shared_ptr<const cache::CacheKind>> kinds_;  // by policy; each opened once
   int64_t reserved_ = 0;
   std::deque<std::unique_ptr<Sequence>> waiting_;
   std::vector<std::unique_ptr<Sequence>> running_;

@@ -59,8 +59,8 @@ std::unique_ptr<cache::SequenceState> PrefixStore::fork(std::span<const int64_t>
 
 const cache::SequenceState* PrefixStore::find(std::span<const int64_t> tokens, const PrefixKey& key) const {
   for (const Entry& entry : entries_) {
-    if (entry.key == key && std::equal(tokens.begin(), tokens.end(), entry.state->tokens.begin(),
-                                       entry.state->tokens.end())) {
+    if (entry.key == key &&
+        std::equal(tokens.begin(), tokens.end(), entry.state->tokens.begin(), entry.state->tokens.end())) {
       return entry.state.get();
     }
   }

@@ -7,6 +7,7 @@
 #include "ops/embedding.h"
 #include "ops/linear.h"
 #include "ops/position.h"
+#include "ops/read_tokens.h"
 #include "ops/transformer_layer.h"
 
 namespace incontext::models {
@@ -83,9 +84,8 @@ void Decoder::build(const WeightSource& source) {
     return;
   }
   if (token_width != width) token_out_ = parameters.add_linear("token_out", token_width, width, normal, false);
-  head_.matrix = options_.tied_embeddings
-                     ? embedding_
-                     : parameters.add("head.weight", {options_.vocabulary, token_width}, normal);
+  head_.matrix =
+      options_.tied_embeddings ? embedding_ : parameters.add("head.weight", {options_.vocabulary, token_width}, normal);
 }
 
 ops::Settings Decoder::settings_of(const Step& step) const {
@@ -148,10 +148,18 @@ Tensor Decoder::run_fused(const Layer& layer, const Tensor& hidden, const kernel
   if (options_.norm_place != "before" || !attention || !layer.mlp.defined() || layer.mlp.gated()) return {};
   const ops::MlpWeights& mlp = layer.mlp.weights();
   if (!mlp.up.plain() || !mlp.down.plain()) return {};
-  const ops::LayerWeights weights{layer.mixer_norm.gamma(), layer.mixer_norm.beta(), attention->qkv.matrix,
-                                  attention->qkv.bias,      attention->out.matrix,   attention->out.bias,
-                                  layer.mlp_norm.gamma(),   layer.mlp_norm.beta(),   mlp.up.matrix,
-                                  mlp.up.bias,              mlp.down.matrix,         mlp.down.bias};
+  const ops::LayerWeights weights{layer.mixer_norm.gamma(),
+                                  layer.mixer_norm.beta(),
+                                  attention->qkv.matrix,
+                                  attention->qkv.bias,
+                                  attention->out.matrix,
+                                  attention->out.bias,
+                                  layer.mlp_norm.gamma(),
+                                  layer.mlp_norm.beta(),
+                                  mlp.up.matrix,
+                                  mlp.up.bias,
+                                  mlp.down.matrix,
+                                  mlp.down.bias};
   const ops::LayerOptions how{layer.mixer_norm.kind(), layer.mixer_norm.epsilon(), attention->heads,
                               layer.mlp.activation(), reads};
   if (!ops::takes_transformer_layer(operations_, hidden, weights, how)) return {};
@@ -169,7 +177,7 @@ Tensor Decoder::run_layer(int64_t index, const Tensor& hidden, const Step& step,
   const bool norm_before = options_.norm_place == "before";
   const ops::Normed before_mixer = norm_before
                                        ? layer.mixer_norm.split(settings, hidden, ops::Keep::for_products, reads)
-                                       : ops::Normed{hidden, reads.all() ? hidden : ops::select(hidden, reads)};
+                                       : ops::Normed{hidden, reads.all() ? hidden : ops::read_tokens(hidden, reads)};
   Tensor middle =
       layer.mixer->forward({.settings = settings, .step = step, .tables = tables, .x = before_mixer, .reads = reads});
   if (!norm_before) middle = layer.mixer_norm.forward(settings, middle);

@@ -17,10 +17,10 @@
 
 namespace incontext::models {
 
-/// The one decoder: a stack of layers built from DecoderOptions, with a linear read-in for vectors and a linear read-out
-/// to a scalar, or a table of token embeddings and a head over the vocabulary. A layer is a norm and a mixer, and
-/// (usually) a norm and an MLP; one forward serves training and serving. Parameters are named as in our checkpoint. Those
-/// of a fresh decoder are fp32 leaves with gradients; those that come from files stay as they lie.
+/// The one decoder: a stack of layers built from DecoderOptions, with a linear read-in for vectors and a linear
+/// read-out to a scalar, or a table of token embeddings and a head over the vocabulary. A layer is a norm and a mixer,
+/// and (usually) a norm and an MLP; one forward serves training and serving. Parameters are named as in our checkpoint.
+/// Those of a fresh decoder are fp32 leaves with gradients; those that come from files stay as they lie.
 class Decoder {
  public:
   /// Weights are drawn from RandomStream(seed, "init:" + name), so that a model does not depend on what else is drawn.
@@ -40,8 +40,8 @@ class Decoder {
 
   /// The read-out of what a loop left and the injection for the next one, for models that read vectors and add.
   ops::LoopBorder loop_border(const torch::Tensor& iterate, const torch::Tensor& input) const;
-  /// What the head's matrix over the vocabulary multiplies, [..., token_width], and that matrix: for losses that multiply
-  /// by it themselves.
+  /// What the head's matrix over the vocabulary multiplies, [..., token_width], and that matrix: for losses that
+  /// multiply by it themselves.
   torch::Tensor before_head(const torch::Tensor& normed) const;
   const ops::Weight& head_weight() const { return head_; }
 
@@ -68,8 +68,9 @@ class Decoder {
   void zero_gradients();
 
   /// Adds a low-rank adapter to the weight `name`, such as "layers.0.attention.q": its factors are new parameters
-  /// "<name>.lora_a" [rank, in], drawn as a fresh linear layer, and "<name>.lora_b" [out, rank], zeros, so that the model
-  /// is at first what it was. y += (alpha / rank) * (x·Aᵀ)·Bᵀ. An unknown name is an Error that lists those of the layer.
+  /// "<name>.lora_a" [rank, in], drawn as a fresh linear layer, and "<name>.lora_b" [out, rank], zeros, so that the
+  /// model is at first what it was. y += (alpha / rank) * (x·Aᵀ)·Bᵀ. An unknown name is an Error that lists those of
+  /// the layer.
   void add_adapter(const std::string& name, int64_t rank, double alpha, uint64_t seed);
 
   ops::Settings& operations() { return operations_; }
@@ -95,8 +96,8 @@ class Decoder {
   torch::Device device_;
   ops::Settings operations_;
   std::vector<NamedTensor> parameters_;
-  ops::Weight read_in_, read_out_;      // of vectors
-  torch::Tensor embedding_;             // of tokens, [vocabulary, token_width]
+  ops::Weight read_in_, read_out_;  // of vectors
+  torch::Tensor embedding_;         // of tokens, [vocabulary, token_width]
   ops::Weight token_in_, token_out_, head_;
   torch::Tensor position_;
   std::vector<Layer> layers_;

@@ -1,6 +1,7 @@
 #include "models/prompt_model.h"
 
 #include "base/error.h"
+#include "ops/read_tokens.h"
 
 namespace incontext::models {
 namespace {
@@ -10,7 +11,7 @@ using torch::Tensor;
 // Prompts of x y pairs are read at every x.
 constexpr kernels::Reads kXTokens{.first = 0, .every = 2};
 
-Tensor at_x_tokens(const Tensor& hidden) { return ops::select(hidden, kXTokens); }
+Tensor at_x_tokens(const Tensor& hidden) { return ops::read_tokens(hidden, kXTokens); }
 
 Tensor inject(const Decoder& decoder, const Tensor& iterate, const Tensor& input) {
   const std::string& injection = decoder.options().loop.injection;
@@ -18,7 +19,8 @@ Tensor inject(const Decoder& decoder, const Tensor& iterate, const Tensor& input
   return injection == "multiply" ? iterate * input : iterate;
 }
 
-// Calls on_read(loop, what the head reads) after every loop that is read: hidden states at the tokens of step.reads. With `on_prediction`, predictions made on the way to the next loop go there instead.
+// Calls on_read(loop, what the head reads) after every loop that is read: hidden states at the tokens of step.reads.
+// With `on_prediction`, predictions made on the way to the next loop go there instead.
 template <class OnRead>
 void run_loops(const Decoder& decoder, const Tensor& embedded, const LoopRange& loops, const Step& step,
                const OnRead& on_read, const OnPrediction* on_prediction = nullptr) {
@@ -50,7 +52,7 @@ void run_loops(const Decoder& decoder, const Tensor& embedded, const LoopRange& 
     } else if (has_tail) {
       on_read(loop, decoder.final_norm(decoder.run_layers(iterate, last, options.layers, step)));
     } else {
-      on_read(loop, is_last || step.reads.all() ? iterate : ops::select(iterate, step.reads));
+      on_read(loop, is_last || step.reads.all() ? iterate : ops::read_tokens(iterate, step.reads));
     }
   }
 }

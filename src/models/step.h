@@ -43,8 +43,8 @@ struct Step {
 };
 
 /// Where a hook stands, and whose rows it is given: [batch, tokens, width] of whole sequences, of which row (b, i) is
-/// token reads.first + i * reads.every of sequence b; or [tokens, width] of a ragged step, of which each sequence's rows
-/// are those of `slices`.
+/// token reads.first + i * reads.every of sequence b; or [tokens, width] of a ragged step, of which each sequence's
+/// rows are those of `slices`.
 struct Boundary {
   struct Slice {
     int64_t first_row = 0, count = 0;

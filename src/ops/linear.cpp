@@ -44,8 +44,8 @@ void check_weight(const Tensor& x, const Weight& weight) {
 }
 
 void check_residual(const Tensor& x, const Weight& weight, const Tensor& residual) {
-  base::check(!residual.defined() || (residual.size(-1) == weight.out() &&
-                                      residual.numel() / residual.size(-1) == x.numel() / x.size(-1)),
+  base::check(!residual.defined() ||
+                  (residual.size(-1) == weight.out() && residual.numel() / residual.size(-1) == x.numel() / x.size(-1)),
               "[linear] expected a residual with the shape of the result");
 }
 

@@ -9,8 +9,8 @@
 namespace incontext::ops {
 
 /// y = x·Wᵀ + bias (+ the weight's adapter) + residual, with gradients of whatever wants one.
-/// x [..., in], weight [out, in], residual [..., out] or undefined; y [..., out]. With settings.batch_invariant a row of
-/// y has the same bits whatever other rows are computed with it.
+/// x [..., in], weight [out, in], residual [..., out] or undefined; y [..., out]. With settings.batch_invariant a row
+/// of y has the same bits whatever other rows are computed with it.
 torch::Tensor linear(const Settings& settings, const torch::Tensor& x, const Weight& weight,
                      const torch::Tensor& residual = {}, Keep keep = Keep::f32);
 

@@ -14,9 +14,9 @@ struct MlpWeights {
 };
 
 /// residual + down·act(up·x), or residual + down·(silu(gate·x) * (up·x)) when gated, biases included. x and residual
-/// [..., width]. `activation` is not used when gated. GELU is the tanh form (Hendrycks & Gimpel 2016). Where all weights
-/// are plain the kernel path of training keeps one [rows, hidden] buffer, which the backward pass turns into the hidden
-/// values in place.
+/// [..., width]. `activation` is not used when gated. GELU is the tanh form (Hendrycks & Gimpel 2016). Where all
+/// weights are plain the kernel path of training keeps one [rows, hidden] buffer, which the backward pass turns into
+/// the hidden values in place.
 torch::Tensor mlp(const Settings& settings, const torch::Tensor& x, const MlpWeights& weights,
                   kernels::Activation activation, const torch::Tensor& residual);
 

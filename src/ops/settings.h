@@ -30,7 +30,9 @@ inline bool use_kernels(const Settings& settings, const torch::Tensor& tensor) {
 
 /// In what type an operation that the kernels serve keeps its result.
 inline torch::ScalarType kept_type(const Settings& settings, Keep keep) {
-  const bool bf16 = keep == Keep::for_products && settings.precision == kernels::Precision::bf16;
+  // What a ragged step keeps are a few rows, and its products round what they read themselves.
+  const bool bf16 =
+      keep == Keep::for_products && settings.precision == kernels::Precision::bf16 && !settings.batch_invariant;
   return bf16 ? torch::kBFloat16 : torch::kFloat32;
 }
 

@@ -289,8 +289,7 @@ class Layer {
                                dhidden),
         product::input_product(g.queries, dhidden, w_.up, {}, dnormed_mlp), precision_, pool());
     multiply(product::weight_product(g.queries, dy, hidden, w_.down, dweight_down, dbias_down));
-    multiply(
-        product::weight_product(g.queries, dhidden, rows_at(k_.normed_mlp, g.query), w_.up, dweight_up, dbias_up));
+    multiply(product::weight_product(g.queries, dhidden, rows_at(k_.normed_mlp, g.query), w_.up, dweight_up, dbias_up));
     kernels::norm_backward({.kind = o_.norm,
                             .rows = g.queries,
                             .width = width_,
@@ -378,18 +377,8 @@ class LayerFunction : public torch::autograd::Function<LayerFunction> {
                         const Tensor& down, const OptionalTensor& down_bias, const LayerOptions& options, bool bf16) {
     const auto precision = bf16 ? kernels::Precision::bf16 : kernels::Precision::f32;
     const auto or_none = [](const OptionalTensor& tensor) { return present(tensor) ? *tensor : Tensor(); };
-    LayerWeights weights{attention_gamma,
-                         or_none(attention_beta),
-                         qkv,
-                         or_none(qkv_bias),
-                         out,
-                         or_none(out_bias),
-                         mlp_gamma,
-                         or_none(mlp_beta),
-                         up,
-                         or_none(up_bias),
-                         down,
-                         or_none(down_bias)};
+    LayerWeights weights{attention_gamma, or_none(attention_beta), qkv, or_none(qkv_bias), out,  or_none(out_bias),
+                         mlp_gamma,       or_none(mlp_beta),       up,  or_none(up_bias),  down, or_none(down_bias)};
     Kept kept;
     kept.x = product::as_rows(x);
     Layer layer(weights, options, precision, kept, x.size(0), x.size(1));

@@ -1,8 +1,8 @@
 #pragma once
 
+#include "kernels/matrix_product.h"
 #include "kernels/norm.h"
 #include "ops/attention.h"
-#include "kernels/matrix_product.h"
 #include "ops/settings.h"
 #include "tensor/torch.h"
 

@@ -14,11 +14,11 @@ struct LowRank {
 };
 
 /// The weight of a linear layer, in the one form in which layers hold it. `matrix` [out, in] has contiguous rows. It is
-/// either trained, an fp32 leaf that wants a gradient, or frozen: f32, f16 or bf16, which may lie in a mapped file and is
-/// read where it lies, in training as in serving.
+/// either trained, an fp32 leaf that wants a gradient, or frozen: f32, f16 or bf16, which may lie in a mapped file and
+/// is read where it lies, in training as in serving.
 struct Weight {
-  torch::Tensor matrix;                       // [out, in]
-  torch::Tensor bias = {};                    // [out] in fp32, or undefined
+  torch::Tensor matrix;                         // [out, in]
+  torch::Tensor bias = {};                      // [out] in fp32, or undefined
   std::shared_ptr<const LowRank> adapter = {};  // or null
 
   bool defined() const { return matrix.defined(); }

@@ -1,4 +1,4 @@
-#include "cache/full_cache.h"
+#include "cache/kinds/full.h"
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
@@ -27,6 +27,10 @@ std::vector<float> random_rows(int64_t count, int64_t width, uint64_t index) {
   return rows;
 }
 
+std::shared_ptr<const CacheKind> full(Storage storage) { return std::make_shared<FullKind>(storage); }
+
+int64_t full_bytes(const CacheShape& shape, Storage storage) { return FullKind(storage).bytes(shape); }
+
 // Appends tokens [first, first + count) of one fixed sequence to every layer.
 void append(KvCache& cache, int64_t first, int64_t count) {
   static const std::vector<float> keys = random_rows(kShape.capacity, kKeyWidth, 0);
@@ -46,17 +50,16 @@ std::vector<float> attend_last(const KvCache& cache, int64_t count) {
 
 // Pages that the kernel really holds for a region.
 int64_t pages_in_memory(const FullCache& cache) {
-  const auto layer = cache.plain_layer(0);
-  const auto size = static_cast<size_t>(FullCache::full_bytes(cache.shape(), cache.storage()));
+  const auto size = static_cast<size_t>(full_bytes(cache.shape(), cache.storage()));
   std::vector<unsigned char> present(size / base::Reservation::page_size());
-  EXPECT_EQ(::mincore(const_cast<void*>(layer->keys[0]), size, present.data()), 0);
+  EXPECT_EQ(::mincore(const_cast<void*>(cache.keys(0)[0]), size, present.data()), 0);
   int64_t pages = 0;
   for (const unsigned char each : present) pages += each & 1;
   return pages;
 }
 
 TEST(FullCache, CountsTheBytesThatTheKernelHolds) {
-  FullCache cache(kShape, Storage::bf16);
+  FullCache cache(full(Storage::bf16), kShape, Storage::bf16);
   EXPECT_EQ(cache.bytes(), 0);
   for (const int64_t count : {1, 200, 300, 199}) {
     append(cache, cache.length(), count);
@@ -64,7 +67,7 @@ TEST(FullCache, CountsTheBytesThatTheKernelHolds) {
         << cache.length();
   }
   EXPECT_EQ(cache.length(), 700);
-  EXPECT_EQ(cache.bytes(), FullCache::full_bytes(kShape, Storage::bf16));
+  EXPECT_EQ(cache.bytes(), full_bytes(kShape, Storage::bf16));
   cache.truncate(10);
   EXPECT_EQ(cache.bytes(), 2 * 2 * 2 * 4096);
   EXPECT_EQ(cache.bytes(), pages_in_memory(cache) * static_cast<int64_t>(base::Reservation::page_size()));
@@ -73,21 +76,21 @@ TEST(FullCache, CountsTheBytesThatTheKernelHolds) {
 TEST(FullCache, KnowsTheBytesOfACapacityThatIsNoWholeBlock) {
   // 33 positions are two blocks of keys, 8 pages a head, and 33 rows of values, 5 pages.
   const CacheShape shape{.layers = 1, .heads = 1, .kv_heads = 1, .head_dim = 128, .capacity = 33};
-  FullCache cache(shape, Storage::f32);
+  FullCache cache(full(Storage::f32), shape, Storage::f32);
   const std::vector<float> rows = random_rows(33, 128, 0);
   cache.append(0, {rows.data(), 128}, {rows.data(), 128}, 33);
   EXPECT_EQ(cache.bytes(), 13 * 4096);
-  EXPECT_EQ(FullCache::full_bytes(shape, Storage::f32), cache.bytes());
+  EXPECT_EQ(full_bytes(shape, Storage::f32), cache.bytes());
 }
 
 TEST(FullCache, RefusesMoreThanItsCapacity) {
-  FullCache cache(kShape, Storage::bf16);
+  FullCache cache(full(Storage::bf16), kShape, Storage::bf16);
   append(cache, 0, 690);
   EXPECT_CONTAINS(error_of([&] { append(cache, 0, 11); }), "room for 700 tokens; it holds 690, and 11 more came");
 }
 
 TEST(FullCache, TruncatingAndGoingOnIsAsIfTheRestHadNeverCome) {
-  FullCache straight(kShape, Storage::f16), back(kShape, Storage::f16);
+  FullCache straight(full(Storage::f16), kShape, Storage::f16), back(full(Storage::f16), kShape, Storage::f16);
   append(straight, 0, 300);
   append(back, 0, 290);
   append(back, 400, 50);
@@ -97,7 +100,7 @@ TEST(FullCache, TruncatingAndGoingOnIsAsIfTheRestHadNeverCome) {
 }
 
 TEST(FullCache, CopiesOfAPrefixAreCachesOfTheirOwn) {
-  FullCache cache(kShape, Storage::bf16);
+  FullCache cache(full(Storage::bf16), kShape, Storage::bf16);
   append(cache, 0, 400);
   const auto copy = cache.copy_prefix(300, 500);
   EXPECT_EQ(copy->length(), 300);
@@ -110,7 +113,8 @@ TEST(FullCache, CopiesOfAPrefixAreCachesOfTheirOwn) {
 }
 
 TEST(FullCache, StorageRoundsAsMuchAsItMay) {
-  FullCache exact(kShape, Storage::f32), half(kShape, Storage::f16), brain(kShape, Storage::bf16);
+  FullCache exact(full(Storage::f32), kShape, Storage::f32), half(full(Storage::f16), kShape, Storage::f16),
+      brain(full(Storage::bf16), kShape, Storage::bf16);
   for (FullCache* cache : {&exact, &half, &brain}) append(*cache, 0, 600);
   const auto distance = [&](const FullCache& cache) {
     const std::vector<float> a = attend_last(exact, 8), b = attend_last(cache, 8);
@@ -137,23 +141,12 @@ TEST(FullCache, TheDefaultIsF16AndSaturates) {
   for (const float each : attend_last(*usual, 1)) EXPECT_EQ(each, -65504.0F);
 }
 
-TEST(FullCache, ComesBackFromAFileBitForBit) {
-  const testing::TemporaryDirectory place;
-  FullCache cache(kShape, Storage::bf16), other(kShape, Storage::bf16);
-  append(cache, 0, 333);
-  cache.save(place / "cache", "model-1");
-  append(other, 100, 50);
-  other.load(place / "cache", "model-1");
-  EXPECT_EQ(other.length(), 333);
-  EXPECT_EQ(attend_last(other, 7), attend_last(cache, 7));
-}
-
 TEST(FullCache, FilesHoldKeysAndValuesAsRows) {
   const testing::TemporaryDirectory place;
   for (const Storage storage : {Storage::f32, Storage::f16, Storage::bf16}) {
-    FullCache cache(kShape, storage);
+    FullCache cache(full(storage), kShape, storage);
     append(cache, 0, 70);
-    cache.save(place / "cache", "model-1");
+    tensor::write_safetensors(place / "cache", cache.to_tensors());
     const std::vector<float> expected = random_rows(kShape.capacity, kKeyWidth, 0);
     const torch::Tensor keys = tensor::SafetensorsFile(place / "cache").tensor("layers.1.keys");
     EXPECT_EQ(keys.sizes(), torch::IntArrayRef({2, 70, 8}));
@@ -171,23 +164,33 @@ TEST(FullCache, FilesHoldKeysAndValuesAsRows) {
   }
 }
 
-TEST(FullCache, RefusesFilesOfOthers) {
-  const testing::TemporaryDirectory place;
-  FullCache cache(kShape, Storage::bf16);
-  append(cache, 0, 3);
-  cache.save(place / "cache", "model-1");
-  EXPECT_CONTAINS(error_of([&] { cache.load(place / "cache", "model-2"); }),
-                  "expected fingerprint 'model-2', got 'model-1'");
-  FullCache half(kShape, Storage::f16);
-  EXPECT_CONTAINS(error_of([&] { half.load(place / "cache", "model-1"); }), "expected policy 'full', got 'full:bf16'");
-  CacheShape small = kShape;
-  small.capacity = 2;
-  FullCache narrow(small, Storage::bf16);
-  EXPECT_CONTAINS(error_of([&] { narrow.load(place / "cache", "model-1"); }), "at most 2");
-  EXPECT_EQ(narrow.length(), 0);
-  std::filesystem::resize_file(place / "cache", 100);
-  EXPECT_NE(error_of([&] { cache.load(place / "cache", "model-1"); }), "no error");
-  EXPECT_EQ(cache.length(), 3) << "a load that fails leaves what was held";
+// Two models' caches in one call: each group of heads is computed with its own shape.
+TEST(FullCache, SequencesOfOtherShapesGoTogether) {
+  CacheShape other = kShape;
+  other.heads = 2;
+  other.kv_heads = 1;
+  const auto kind = full(Storage::f32);
+  FullCache first(kind, kShape, Storage::f32), second(kind, other, Storage::f32);
+  append(first, 0, 40);
+  const std::vector<float> rows = random_rows(40, other.head_dim, 5), queries = random_rows(2, kQueryWidth, 6);
+  second.append(0, {rows.data(), 8}, {rows.data(), 8}, 40);
+  const auto run = [&](const std::vector<const FullCache*>& caches) {
+    std::vector<std::vector<float>> out;
+    std::vector<Attending> sequences;
+    for (size_t i = 0; i < caches.size(); ++i) out.emplace_back(static_cast<size_t>(kQueryWidth), -1);
+    for (size_t i = 0; i < caches.size(); ++i) {
+      sequences.push_back({.cache = caches[i],
+                           .queries = {queries.data() + (caches[i] == &first ? 0 : kQueryWidth), kQueryWidth},
+                           .count = 1,
+                           .out = out[i].data(),
+                           .out_stride = kQueryWidth});
+    }
+    attend(0, sequences, {.scale = 0.3F});
+    return out;
+  };
+  const auto together = run({&first, &second});
+  EXPECT_EQ(together[0], run({&first})[0]);
+  EXPECT_EQ(together[1], run({&second})[0]);
 }
 
 }  // namespace

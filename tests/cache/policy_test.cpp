@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "cache/kv_cache.h"
+#include "cache/kind.h"
 #include "support/errors.h"
 
 namespace incontext::cache {
@@ -29,7 +29,7 @@ TEST(Policy, RefusesOtherForms) {
   for (const char* text : {"", ":", "full:", "full:,f16", "full:=3", "fu ll"}) {
     EXPECT_CONTAINS(error_of([&] { parse_policy(text); }), std::string("cache policy '") + text + "'");
   }
-  EXPECT_CONTAINS(error_of([] { parse_policy("quantized:bits=4,bits=8"); }), "'bits' is told twice");
+  EXPECT_CONTAINS(error_of([] { parse_policy("quantized:bits=4,bits=8"); }), "'bits' is given twice");
 }
 
 TEST(Policy, UnknownKindsAndOptionsNameTheKnownOnes) {

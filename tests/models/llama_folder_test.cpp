@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "cache/kv_cache.h"
+#include "cache/kind.h"
 #include "models/language_model.h"
 #include "support/errors.h"
 #include "support/temporary_directory.h"

@@ -17,11 +17,11 @@ const std::vector<Tensor> kInputs = {draw({2, 5, 6}, "x"),  draw({11, 6}, "up"),
                                      draw({11, 6}, "gate")};
 
 Tensor plain(const Settings& settings, const std::vector<Tensor>& in, Activation activation) {
-  return mlp(settings, in[0], {in[1], in[2], in[3], in[4], {}, {}}, activation, in[5]);
+  return mlp(settings, in[0], {{in[1], in[2]}, {in[3], in[4]}}, activation, in[5]);
 }
 
 Tensor gated(const Settings& settings, const std::vector<Tensor>& in) {
-  return mlp(settings, in[0], {in[1], {}, in[3], {}, in[6], {}}, Activation::none, in[5]);
+  return mlp(settings, in[0], {{in[1]}, {in[3]}, {in[6]}}, Activation::none, in[5]);
 }
 
 TEST(Mlp, AgreesWithLibtorchInDouble) {

@@ -165,9 +165,9 @@ void FullCache::from_tensors(const tensor::SafetensorsFile& file, const std::str
       base::check(rows.scalar_type() == dtype_of(storage_) &&
                       rows.sizes() == torch::IntArrayRef({shape().kv_heads, held, shape().head_dim}) &&
                       held <= shape().capacity,
-                  "{}: tensor '{}': expected {} [{}, at most {}, {}], got {} [{}]", where, name,
-                  name_of(storage_), shape().kv_heads, shape().capacity, shape().head_dim,
-                  torch::toString(rows.scalar_type()), fmt::join(rows.sizes(), ", "));
+                  "{}: tensor '{}': expected {} [{}, at most {}, {}], got {} [{}]", where, name, name_of(storage_),
+                  shape().kv_heads, shape().capacity, shape().head_dim, torch::toString(rows.scalar_type()),
+                  fmt::join(rows.sizes(), ", "));
       parts.push_back(rows.contiguous());
     }
   }

@@ -6,6 +6,7 @@
 #include "cache/kv_cache.h"
 #include "models/layers/residual_init.h"
 #include "ops/linear.h"
+#include "ops/norm_heads.h"
 
 namespace incontext::models {
 
@@ -72,17 +73,16 @@ Tensor Attention::project(const MixerInput& input) const {
 Tensor Attention::forward(const MixerInput& input) const {
   Tensor qkv = project(input);
   if (query_norm_.defined()) {
-    qkv = ops::norm_heads(input.settings, qkv, heads_, query_norm_, key_norm_, norm_epsilon_);
+    qkv = ops::norm_heads(input.settings, qkv, heads_, query_norm_, key_norm_, norm_epsilon_, input.reads);
   }
   if (rotary_) qkv = ops::rotary(input.settings, qkv, heads_, input.tables.rotary());
-  const Tensor mixed = input.step.ragged()
-                           ? attend_cached(input, qkv)
-                           : ops::attention(input.settings, qkv, heads_,
-                                            {.causal = true,
-                                             .window = window_,
-                                             .scale = scale_,
-                                             .reads = input.reads,
-                                             .keep = ops::Keep::for_products});
+  const Tensor mixed = input.step.ragged() ? attend_cached(input, qkv)
+                                           : ops::attention(input.settings, qkv, heads_,
+                                                            {.causal = true,
+                                                             .window = window_,
+                                                             .scale = scale_,
+                                                             .reads = input.reads,
+                                                             .keep = ops::Keep::for_products});
   return ops::linear(input.settings, mixed, out_, input.x.residual);
 }
 

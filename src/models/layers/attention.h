@@ -4,9 +4,9 @@
 
 namespace incontext::models {
 
-/// Softmax attention with grouped queries, rotary positions of every kind, windows, and query and key norms. Parameters:
-/// "attention.qkv", or "attention.q", "attention.k" and "attention.v"; "attention.q_norm", "attention.k_norm";
-/// "attention.out".
+/// Softmax attention with grouped queries, rotary positions of every kind, windows, and query and key norms.
+/// Parameters: "attention.qkv", or "attention.q", "attention.k" and "attention.v"; "attention.q_norm",
+/// "attention.k_norm"; "attention.out".
 class Attention : public Mixer {
  public:
   explicit Attention(const MixerBuild& build);
@@ -26,7 +26,7 @@ class Attention : public Mixer {
   double scale_ = 1;    // of scores
   bool rotary_ = false;
   double norm_epsilon_ = 0;
-  std::vector<ops::Weight> qkv_;          // one packed, or three
+  std::vector<ops::Weight> qkv_;         // one packed, or three
   torch::Tensor query_norm_, key_norm_;  // [head_dim], or undefined
   ops::Weight out_;
 };

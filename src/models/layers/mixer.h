@@ -34,8 +34,8 @@ struct PlainAttention {
   ops::AttentionHeads heads;
 };
 
-/// The first branch of a layer, which lets tokens see each other. One forward serves whole sequences, with gradients, and
-/// ragged steps, where each sequence brings what was remembered of its past.
+/// The first branch of a layer, which lets tokens see each other. One forward serves whole sequences, with gradients,
+/// and ragged steps, where each sequence brings what was remembered of its past.
 class Mixer {
  public:
   virtual ~Mixer() = default;

@@ -1,7 +1,5 @@
 #include "models/layers/rotary_tables.h"
 
-#include <numeric>
-
 #include "base/error.h"
 #include "kernels/rope.h"
 #include "models/rope_frequencies.h"
@@ -25,11 +23,6 @@ void fill(const DecoderOptions& options, int64_t epoch, const std::vector<int64_
                        .cosine = tables.cosine.data_ptr<float>() + first * pairs,
                        .sine = tables.sine.data_ptr<float>() + first * pairs},
                       tensor::kernel_pool());
-}
-
-ops::RotaryTables empty_tables(const DecoderOptions& options, int64_t rows) {
-  const int64_t pairs = options.rotary_dim() / 2;
-  return {torch::empty({rows, pairs}, torch::kFloat32), torch::empty({rows, pairs}, torch::kFloat32)};
 }
 
 // The rope epoch of a sequence whose next tokens begin at `position`.
@@ -62,18 +55,18 @@ ops::RotaryTables WholeRotaryTables::get(const DecoderOptions& options, int64_t 
   const int64_t epoch = rope_epoch(options, time);
   ops::RotaryTables& tables = by_epoch_[epoch];
   if (!tables.cosine.defined() || tables.cosine.size(0) < time || tables.cosine.device() != device) {
-    std::vector<int64_t> positions(static_cast<size_t>(time));
-    std::iota(positions.begin(), positions.end(), 0);
-    tables = empty_tables(options, time);
-    fill(options, epoch, positions, 0, time, tables);
-    tables = {tables.cosine.to(device), tables.sine.to(device)};
+    const RopeFrequencies frequencies = rope_frequencies(options, epoch);
+    tables = ops::rotary_tables(frequencies.inverse, frequencies.scale, 0, time, device);
   }
   return {tables.cosine.narrow(0, 0, time), tables.sine.narrow(0, 0, time)};
 }
 
 ops::RotaryTables PassTables::ragged_rotary() const {
   const std::vector<int64_t> positions = positions_of(step_);
-  ops::RotaryTables tables = empty_tables(options_, static_cast<int64_t>(positions.size()));
+  const auto rows = static_cast<int64_t>(positions.size());
+  const int64_t pairs = options_.rotary_dim() / 2;
+  const ops::RotaryTables tables{torch::empty({rows, pairs}, torch::kFloat32),
+                                 torch::empty({rows, pairs}, torch::kFloat32)};
   int64_t first = 0;
   for (const SequenceSlice& slice : step_.sequences) {
     fill(options_, settle_epoch(options_, slice, slice.state->position()), positions, first, slice.count, tables);

@@ -6,7 +6,7 @@
 
 #include "models/decoder_options.h"
 #include "models/step.h"
-#include "ops/attention.h"
+#include "ops/rotary.h"
 
 namespace incontext::models {
 
@@ -26,8 +26,8 @@ class PassTables {
   PassTables(const DecoderOptions& options, const Step& step, const torch::Tensor& hidden, WholeRotaryTables& whole)
       : options_(options), step_(step), hidden_(hidden), whole_(whole) {}
 
-  /// A row for each token of the pass: its position's angles, scaled as options.rope_scaling says. Made when first asked
-  /// for.
+  /// A row for each token of the pass: its position's angles, scaled as options.rope_scaling says. Made when first
+  /// asked for.
   const ops::RotaryTables& rotary();
 
  private:
