@@ -3,10 +3,12 @@
 #include <cmath>
 
 #include "base/random.h"
+#include "models/rope_frequencies.h"
 #include "ops/inference.h"
 #include "ops/linear.h"
 #include "ops/norm.h"
 #include "ops/position.h"
+#include "ops/read_tokens.h"
 #include "ops/transformer_layer.h"
 
 namespace incontext::models {
@@ -190,11 +192,11 @@ Tensor Decoder::run_layer(int64_t index, const Tensor& hidden, const Step& step)
   const Layer& layer = layers_[static_cast<size_t>(index)];
   const auto kind = norm_kind(options_);
   const bool norm_before = options_.norm_place == "before";
-  const auto norm = [&](const Norm& weights, const Tensor& x, ops::Keep keep, int64_t residual_every = 1) {
-    if (!norm_before) return ops::Normed{x, residual_every == 1 ? x : x.slice(1, 0, x.size(1), residual_every)};
-    return ops::norm(operations_, kind, x, weights.gamma, weights.beta, options_.norm_epsilon, keep, residual_every);
+  const auto norm = [&](const Norm& weights, const Tensor& x, ops::Keep keep, const kernels::Reads& going_on = {}) {
+    if (!norm_before) return ops::Normed{x, ops::read_tokens(x, going_on)};
+    return ops::norm(operations_, kind, x, weights.gamma, weights.beta, options_.norm_epsilon, keep, going_on);
   };
-  const int64_t read_every = index + 1 == options_.layers ? step.read_every : 1;
+  const kernels::Reads reads = index + 1 == options_.layers ? step.reads : kernels::Reads{};
   if (norm_before && plain_attention() && options_.mlp != "none") {
     const auto bias_of = [](const std::vector<Tensor>& biases) { return biases.empty() ? Tensor() : biases[0]; };
     const ops::LayerWeights weights{layer.attention_norm.gamma,
@@ -206,13 +208,17 @@ Tensor Decoder::run_layer(int64_t index, const Tensor& hidden, const Step& step)
                                     layer.mlp_norm.gamma,
                                     layer.mlp_norm.beta,
                                     layer.mlp};
-    const ops::LayerOptions how{kind, options_.norm_epsilon, heads_, activation(options_), read_every};
+    const ops::LayerOptions how{.norm = kind,
+                                .epsilon = options_.norm_epsilon,
+                                .heads = heads_,
+                                .activation = activation(options_),
+                                .reads = reads};
     if (ops::takes_transformer_layer(operations_, hidden, weights, how)) {
       return ops::transformer_layer(operations_, hidden, weights, how);
     }
   }
-  const ops::Normed before_attention = norm(layer.attention_norm, hidden, ops::Keep::for_products, read_every);
-  const Tensor attended = attend_whole(layer, before_attention.normed, read_every);
+  const ops::Normed before_attention = norm(layer.attention_norm, hidden, ops::Keep::for_products, reads);
+  const Tensor attended = attend_whole(layer, before_attention.normed, step, reads);
   Tensor middle = ops::linear(operations_, attended, layer.out, layer.out_bias, before_attention.residual);
   if (!norm_before) middle = apply_norm(layer.attention_norm, middle);
   if (options_.mlp == "none") return middle;
@@ -228,20 +234,27 @@ bool Decoder::plain_attention() const {
          options_.sliding_window == 0;
 }
 
-Tensor Decoder::attend_whole(const Layer& layer, const Tensor& normed, int64_t query_every) const {
-  base::check(layer.qkv.size() == 1 && !options_.qk_norm && options_.sliding_window == 0 &&
-                  options_.rope_scaling.type == "none" && options_.rotary_fraction == 1,
+Tensor Decoder::attend_whole(const Layer& layer, const Tensor& normed, const Step& step,
+                             const kernels::Reads& reads) const {
+  base::check(layer.qkv.size() == 1 && !options_.qk_norm && options_.sliding_window == 0,
               "whole sequences without a cache: expected a model with packed queries, keys and values and plain "
               "attention; run this one with caches");
   const bool rotary = options_.position == "rotary";
   Tensor qkv =
       ops::project_qkv(operations_, normed, layer.qkv[0], layer.qkv_bias.empty() ? Tensor() : layer.qkv_bias[0], heads_,
-                       rotary ? ops::Keep::f32 : ops::Keep::for_products, query_every);
-  if (rotary) {
-    const Tensor positions = torch::arange(normed.size(1), torch::TensorOptions(normed.device()).dtype(torch::kInt64));
-    qkv = ops::rotary(operations_, qkv, heads_, positions, options_.rope_theta);
+                       rotary ? ops::Keep::f32 : ops::Keep::for_products, reads);
+  if (rotary) qkv = ops::rotary(operations_, qkv, heads_, tables_of_whole(normed.size(1), step));
+  return ops::attention(operations_, qkv, heads_, {.reads = reads, .keep = ops::Keep::for_products});
+}
+
+ops::RotaryTables Decoder::tables_of_whole(int64_t time, const Step& step) const {
+  RotaryAngles& angles = step.angles;
+  if (!angles.positions.empty() || !angles.cosine.defined() || angles.cosine.size(0) != time) {
+    const RopeFrequencies frequencies = rope_frequencies(options_, time);
+    const auto tables = ops::rotary_tables(frequencies.inverse, frequencies.scale, /*first=*/0, time, device_);
+    angles = {.positions = {}, .cosine = tables.cosine, .sine = tables.sine};
   }
-  return ops::attention(operations_, qkv, heads_, /*causal=*/true, ops::Keep::for_products, query_every);
+  return {angles.cosine, angles.sine};
 }
 
 Tensor Decoder::apply_norm(const Norm& norm, const Tensor& hidden) const {

@@ -5,10 +5,12 @@
 #include <vector>
 
 #include "cache/sequence_state.h"
+#include "kernels/reads.h"
 #include "models/decoder_options.h"
 #include "ops/attention.h"
 #include "ops/loop_border.h"
 #include "ops/mlp.h"
+#include "ops/rotary.h"
 #include "ops/settings.h"
 #include "tensor/torch.h"
 
@@ -39,9 +41,9 @@ struct Step {
   /// Called at every border with the residual stream [batch, time, width]: with layer l before layer l runs, and with
   /// l = layers after the last. May look at it or replace it.
   std::function<void(int64_t layer, torch::Tensor& hidden)> at_border;
-  /// The caller reads only tokens 0, n, 2n, … of what leaves the last layer, and time is a multiple of n. That layer
-  /// then spares the others their queries, output projection and MLP, and returns [batch, time / n, width].
-  int64_t read_every = 1;
+  /// The tokens that the caller reads of what leaves the last layer. That layer then skips queries, output projection
+  /// and MLP at all others (queries, where reads are regular for `time`), and returns [batch, reads, width].
+  kernels::Reads reads = {};
   /// The decoder's own, from one layer to the next.
   mutable RotaryAngles angles = {};
 };
@@ -120,7 +122,9 @@ class Decoder {
   torch::Tensor run_layer(int64_t index, const torch::Tensor& hidden, const Step& step) const;
   /// Whether attention reads the packed projection as it is.
   bool plain_attention() const;
-  torch::Tensor attend_whole(const Layer& layer, const torch::Tensor& normed, int64_t query_every) const;
+  torch::Tensor attend_whole(const Layer& layer, const torch::Tensor& normed, const Step& step,
+                             const kernels::Reads& reads) const;
+  ops::RotaryTables tables_of_whole(int64_t time, const Step& step) const;
   torch::Tensor apply_norm(const Norm& norm, const torch::Tensor& hidden) const;
 
   // Ragged steps (decoder_step.cpp).

@@ -1,13 +1,14 @@
 #include "models/prompt_model.h"
 
 #include "base/error.h"
+#include "ops/read_tokens.h"
 
 namespace incontext::models {
 namespace {
 
 using torch::Tensor;
 
-Tensor at_x_tokens(const Tensor& hidden) { return hidden.slice(1, 0, hidden.size(1), 2); }
+constexpr kernels::Reads kXTokens{0, 2};
 
 Tensor inject(const Decoder& decoder, const Tensor& iterate, const Tensor& input) {
   const std::string& injection = decoder.options().loop.injection;
@@ -15,8 +16,8 @@ Tensor inject(const Decoder& decoder, const Tensor& iterate, const Tensor& input
   return injection == "multiply" ? iterate * input : iterate;
 }
 
-// Calls on_read(loop, what the head reads) after every loop that is read. Where step.read_every is 2, hidden states at
-// x tokens alone; else at all. With `on_prediction`, predictions made on the way to the next loop go there instead.
+// Calls on_read(loop, what the head reads) after every loop that is read: hidden states at the tokens that the step
+// reads. With `on_prediction`, predictions made on the way to the next loop go there instead.
 template <class OnRead>
 void run_loops(const Decoder& decoder, const Tensor& embedded, const LoopRange& loops, const Step& step,
                const OnRead& on_read, const OnPrediction* on_prediction = nullptr) {
@@ -26,7 +27,7 @@ void run_loops(const Decoder& decoder, const Tensor& embedded, const LoopRange& 
   const bool has_tail = last < options.layers;
   const bool reads_at_border = on_prediction != nullptr && !has_tail && options.loop.injection == "add";
   Step whole = step;  // every loop but the last feeds all its tokens to the next
-  whole.read_every = 1;
+  whole.reads = {};
   Tensor input = decoder.run_layers(embedded, 0, first, whole);
   Tensor hidden = input;  // of the coming loop: loop 1 sees P in every form of injection
   Tensor iterate;
@@ -46,7 +47,7 @@ void run_loops(const Decoder& decoder, const Tensor& embedded, const LoopRange& 
     } else if (has_tail) {
       on_read(loop, decoder.final_norm(decoder.run_layers(iterate, last, options.layers, step)));
     } else {
-      on_read(loop, is_last || step.read_every == 1 ? iterate : at_x_tokens(iterate));
+      on_read(loop, is_last ? iterate : ops::read_tokens(iterate, step.reads));
     }
   }
 }
@@ -65,7 +66,7 @@ Tensor interleave(const Tensor& xs, const Tensor& ys) {
 
 void predict(const Decoder& decoder, const Tensor& xs, const Tensor& ys, const LoopRange& loops,
              const OnPrediction& on_prediction, Step step) {
-  step.read_every = 2;
+  step.reads = kXTokens;
   const DecoderOptions& options = decoder.options();
   const Tensor embedded = decoder.embed(interleave(xs, ys));
   if (options.looped()) {
@@ -74,7 +75,7 @@ void predict(const Decoder& decoder, const Tensor& xs, const Tensor& ys, const L
     return;
   }
   const Tensor hidden = decoder.run_layers(embedded, 0, options.layers, step);
-  on_prediction(0, decoder.head(decoder.final_norm(options.layers == 0 ? at_x_tokens(hidden) : hidden)));
+  on_prediction(0, decoder.head(decoder.final_norm(options.layers == 0 ? ops::read_tokens(hidden, kXTokens) : hidden)));
 }
 
 Tensor predict_reads(const Decoder& decoder, const Tensor& xs, const Tensor& ys, const LoopRange& loops) {
@@ -86,7 +87,7 @@ Tensor predict_reads(const Decoder& decoder, const Tensor& xs, const Tensor& ys,
   run_loops(decoder, decoder.embed(interleave(xs, ys)), loops, {},
             [&](int64_t, const Tensor& hidden) { reads.push_back(hidden); });
   const Tensor stacked = torch::stack(reads);
-  return decoder.head(stacked.slice(2, 0, stacked.size(2), 2));
+  return decoder.head(stacked.slice(2, kXTokens.first, stacked.size(2), kXTokens.every));
 }
 
 Tensor predict_once(const Decoder& decoder, const Tensor& xs, const Tensor& ys, int64_t loops) {
