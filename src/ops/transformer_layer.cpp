@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "ops/layer_pass.h"
 #include "ops/linear.h"
+#include "ops/mlp.h"
 #include "ops/norm.h"
 #include "ops/product.h"
 #include "ops/read_tokens.h"

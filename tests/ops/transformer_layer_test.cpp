@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "ops/agreement.h"
 #include "ops/linear.h"
+#include "ops/mlp.h"
 #include "ops/norm.h"
 #include "support/gradient_check.h"
 #include "tensor/device.h"
@@ -167,22 +168,6 @@ TEST(TransformerLayer, IsComposedWhereTheKernelsDoNotKnowIt) {
   expect_composed({.kernels = false}, c.options, torch::kFloat64);
 }
 
-TEST(TransformerLayer, AGatedLayerIsItsOperations) {
-  const Case c = cases()[0];
-  std::vector<Tensor> in = inputs_of(c);
-  const Tensor gate = draw({c.hidden, c.width}, "gate", 0.15);
-  LayerWeights w = weights_of(in);
-  w.mlp.gate = gate;
-  const Tensor x = in[0];
-  const Normed before = norm({}, c.options.norm, x, w.attention_gamma, w.attention_beta, c.options.epsilon);
-  const Tensor attended =
-      attention({}, project_qkv({}, before.normed, w.qkv, w.qkv_bias, c.options.heads), c.options.heads);
-  const Tensor middle = linear({}, attended, w.out, w.out_bias, before.residual);
-  const Normed after = norm({}, c.options.norm, middle, w.mlp_gamma, w.mlp_beta, c.options.epsilon);
-  EXPECT_TENSORS_CLOSE(transformer_layer({}, x, w, c.options),
-                       mlp({}, after.normed, w.mlp, c.options.activation, after.residual), testing::exact());
-}
-
 TEST(TransformerLayer, RefusesWhatDoesNotFit) {
   const Case c = cases()[0];
   const std::vector<Tensor> in = inputs_of(c);
@@ -212,9 +197,9 @@ TEST(TransformerLayer, RefusesWhatDoesNotFit) {
   run(in[0], with(&LayerWeights::mlp_gamma, draw({25}, "w")), c.options);
   run(in[0], with(&LayerWeights::mlp_beta, draw({25}, "w")), c.options);
   LayerWeights down = weights_of(in), no_mlp = down, up_bias = down;
-  down.mlp.down = draw({24, 255}, "w");
-  up_bias.mlp.up_bias = draw({255}, "w");
-  no_mlp.mlp = {};
+  down.down = draw({24, 255}, "w");
+  up_bias.up_bias = draw({255}, "w");
+  no_mlp.up = {};
   for (const LayerWeights& weights : {down, up_bias, no_mlp}) run(in[0], weights, c.options);
 }
 
