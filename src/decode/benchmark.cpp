@@ -29,6 +29,7 @@ cache::SequenceState filled(const models::LanguageModel& model, const cache::Cac
   const cache::CacheShape shape = model.cache_shape(depth + room);
   cache::SequenceState state;
   state.cache = cache::make_cache(policy, shape);
+  state.rope_epoch = model.rope_epoch(depth + room);
   constexpr int64_t kRows = 256;
   const int64_t width = shape.kv_heads * shape.head_dim;
   std::vector<float> rows(static_cast<size_t>(kRows * width));
@@ -88,6 +89,7 @@ PrefillSpeed measure_prefill(const models::LanguageModel& model, const cache::Ca
   for (int64_t repeat = 0; repeat < repeats; ++repeat) {
     cache::SequenceState state;
     state.cache = cache::make_cache(policy, model.cache_shape(tokens));
+    state.rope_epoch = model.rope_epoch(tokens);
     seconds.push_back(seconds_of([&] {
       for (int64_t first = 0; first < tokens; first += kPart) {
         const int64_t count = std::min(kPart, tokens - first);

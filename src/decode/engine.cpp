@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 
 #include "base/error.h"
 #include "base/reservation.h"
@@ -124,8 +125,9 @@ void Engine::drop_cancelled() {
 bool Engine::waits_for_prefix(const Sequence& sequence) const {
   if (sequence.request.prompt_logprobs) return false;
   const std::string policy = sequence.request.policy.text();
+  const int64_t epoch = model_.rope_epoch(sequence.size());
   return std::any_of(running_.begin(), running_.end(), [&](const auto& other) {
-    if (other->decoding() || other->request.policy.text() != policy) return false;
+    if (other->decoding() || other->request.policy.text() != policy || other->state->rope_epoch != epoch) return false;
     const int64_t same = common_prefix(other->request.prompt, sequence.request.prompt);
     return same >= kShortestPrefix && same > other->held();
   });
@@ -140,7 +142,8 @@ void Engine::admit() {
     std::unique_ptr<Sequence> sequence = std::move(waiting_.front());
     waiting_.pop_front();
     try {
-      begin(*sequence);
+      open_state(*sequence);
+      sequence->reused = sequence->held();
     } catch (const std::exception& error) {
       if (sequence->events.on_end) sequence->events.on_end(Finish::error, error.what());
       continue;
@@ -150,37 +153,59 @@ void Engine::admit() {
   }
 }
 
-void Engine::begin(Sequence& sequence) {
-  const std::vector<int64_t>& prompt = sequence.request.prompt;
-  const std::unique_ptr<cache::KvCache> empty =
+// Gives a sequence a cache for the tokens it has so far: an empty one, or one with what another sequence's holds of
+// them.
+void Engine::open_state(Sequence& sequence) {
+  std::vector<int64_t> tokens = sequence.request.prompt;
+  tokens.insert(tokens.end(), sequence.generated.begin(), sequence.generated.end());
+  const int64_t epoch = model_.rope_epoch(sequence.size());
+  std::unique_ptr<cache::KvCache> empty =
       cache::make_cache(sequence.request.policy, model_.cache_shape(sequence.capacity()));
   const std::string policy = empty->policy();
   // The last token is always computed: its logits are wanted.
-  const std::span<const int64_t> reusable(prompt.data(), prompt.size() - 1);
+  const std::span<const int64_t> reusable(tokens.data(), tokens.size() - 1);
   int64_t best = 0;
   const Sequence* owner = nullptr;
-  if (!sequence.request.prompt_logprobs) {
-    best = prefixes_.longest(reusable, policy);
+  if (!sequence.request.prompt_logprobs || !sequence.first_reading()) {
+    best = prefixes_.longest(reusable, policy, epoch);
     for (const auto& other : running_) {
+      if (!other->state) continue;  // ended
       const int64_t same = common_prefix(other->state->tokens, reusable);
-      if (same > best && other->state->cache->policy() == policy) {
+      if (same > best && other->state->cache->policy() == policy && other->state->rope_epoch == epoch) {
         best = same;
         owner = other.get();
       }
     }
   }
   if (best >= kShortestPrefix && owner != nullptr) {
-    sequence.state = std::make_unique<cache::SequenceState>();
-    sequence.state->tokens.assign(prompt.begin(), prompt.begin() + best);
-    sequence.state->cache = owner->state->cache->copy_prefix(best, sequence.capacity());
-  } else if (best >= kShortestPrefix) {
-    sequence.state = prefixes_.copy(reusable, policy, best, sequence.capacity());
+    sequence.state = copy_prefix(*owner->state, best, sequence.capacity());
+    return;
   }
-  if (!sequence.state) {
-    sequence.state = std::make_unique<cache::SequenceState>();
-    sequence.state->cache = cache::make_cache(sequence.request.policy, model_.cache_shape(sequence.capacity()));
+  std::unique_ptr<cache::SequenceState> state;
+  if (best >= kShortestPrefix) state = prefixes_.copy(reusable, policy, epoch, best, sequence.capacity());
+  if (!state) {
+    state = std::make_unique<cache::SequenceState>();
+    state->cache = std::move(empty);
+    state->rope_epoch = epoch;
   }
-  sequence.reused = sequence.held();
+  sequence.state = std::move(state);
+}
+
+// Sequences whose next pass has other rotary factors than their cached keys begin anew, behind the others, so that one
+// which does so at every token leaves room for theirs.
+void Engine::renew_outgrown() {
+  const auto outgrown = [&](const std::unique_ptr<Sequence>& sequence) {
+    return sequence->decoding() && sequence->state->rope_epoch != model_.rope_epoch(sequence->size());
+  };
+  const auto first = std::stable_partition(running_.begin(), running_.end(), std::not_fn(outgrown));
+  for (auto each = first; each != running_.end(); ++each) {
+    try {
+      open_state(**each);
+    } catch (const std::exception& error) {
+      end(**each, Finish::error, error.what());
+    }
+  }
+  remove_ended();
 }
 
 std::vector<Engine::Part> Engine::plan() const {
@@ -194,10 +219,10 @@ std::vector<Engine::Part> Engine::plan() const {
   for (const auto& sequence : running_) {
     if (sequence->decoding() || room <= 0) continue;
     Part part{.sequence = sequence.get(), .first = sequence->held()};
-    part.reads_all = sequence->request.prompt_logprobs;
-    part.count = std::min(room, sequence->prompt_size() - part.first);
+    part.reads_all = sequence->request.prompt_logprobs && sequence->first_reading();
+    part.count = std::min(room, sequence->size() - part.first);
     if (part.reads_all) part.count = std::min(part.count, kScoredPromptPart);
-    part.reads_last = part.first + part.count == sequence->prompt_size();
+    part.reads_last = part.first + part.count == sequence->size();
     room -= part.count;
     parts.push_back(part);
   }
@@ -208,17 +233,20 @@ void Engine::run_parts(const std::vector<Part>& planned) {
   std::vector<Part> parts = planned;
   models::Step step;
   std::vector<int64_t> tokens, read;
-  int64_t prompt_tokens = 0;
+  int64_t prompt_tokens = 0, recomputed_tokens = 0;
   for (Part& part : parts) {
     Sequence& sequence = *part.sequence;
     step.sequences.push_back({sequence.state.get(), part.count});
     part.first_row = static_cast<int64_t>(read.size());
-    if (!sequence.decoding()) prompt_tokens += part.count;
+    if (sequence.first_reading()) {
+      prompt_tokens += part.count;
+    } else {
+      recomputed_tokens += part.count - (part.reads_last ? 1 : 0);  // the newest is read for the first time
+    }
     for (int64_t i = 0; i < part.count; ++i) {
       const bool last = i + 1 == part.count;
       if (part.reads_all || (last && part.reads_last)) read.push_back(static_cast<int64_t>(tokens.size()));
-      tokens.push_back(sequence.decoding() ? sequence.generated.back()
-                                           : sequence.request.prompt[static_cast<size_t>(part.first + i)]);
+      tokens.push_back(sequence.token(part.first + i));
     }
   }
   torch::Tensor logits;
@@ -233,6 +261,7 @@ void Engine::run_parts(const std::vector<Part>& planned) {
     const std::lock_guard lock(mutex_);
     ++status_.steps;
     status_.prompt_tokens += prompt_tokens;
+    status_.recomputed_tokens += recomputed_tokens;
   }
   size_t at = 0;
   for (const Part& part : parts) {
@@ -284,7 +313,7 @@ void Engine::run_parts(const std::vector<Part>& planned) {
 // Tells the owner how far the prompt is, and the scores of its tokens.
 void Engine::advance(const Part& part, const torch::Tensor& logits) {
   Sequence& sequence = *part.sequence;
-  if (part.first >= sequence.prompt_size()) return;
+  if (!sequence.first_reading()) return;
   if (part.reads_all && sequence.events.on_prompt_scores) {
     std::vector<Choice> scores;
     const auto width = static_cast<size_t>(logits.size(1));
@@ -350,6 +379,7 @@ bool Engine::step() {
   take_new_requests();
   drop_cancelled();
   admit();
+  renew_outgrown();
   const std::vector<Part> parts = plan();
   if (!parts.empty()) run_parts(parts);
   update_status();

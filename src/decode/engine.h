@@ -71,13 +71,17 @@ struct EngineOptions {
 struct EngineStatus {
   int64_t waiting = 0, running = 0;
   int64_t prompt_tokens = 0, reused_tokens = 0, generated_tokens = 0, steps = 0;
+  int64_t recomputed_tokens = 0;  // read again because longer sequences have other rotary factors
   int64_t cache_limit = 0;
   std::map<std::string, int64_t> cache_bytes;  // by policy, running sequences and kept prefixes
   int64_t prefix_bytes = 0;
 };
 
 /// Continuous batching: every step takes the next token of each sequence that is being continued, and parts of the
-/// prompts of those that are not yet, in one ragged batch. A sequence's tokens do not depend on who else is in it.
+/// prompts of those that are not yet, in one ragged batch. A sequence's tokens do not depend on who else is in it, nor
+/// on the parts, nor on what was served before: each is chosen from what one pass over all tokens before it computes.
+/// Where rotary factors depend on the length (longrope, dynamic) a sequence that grows into others is computed again
+/// from its first token: once with longrope, for every token beyond the first context with dynamic.
 ///
 /// submit(), cancel() and status() may be called from any thread; step() and run() from one.
 class Engine {
@@ -115,8 +119,18 @@ class Engine {
     std::vector<int64_t> generated = {};
 
     int64_t prompt_size() const { return static_cast<int64_t>(request.prompt.size()); }
+    int64_t generated_size() const { return static_cast<int64_t>(generated.size()); }
+    /// Tokens there are so far, of the prompt and of the continuation.
+    int64_t size() const { return prompt_size() + generated_size(); }
+    int64_t token(int64_t index) const {
+      return index < prompt_size() ? request.prompt[static_cast<size_t>(index)]
+                                   : generated[static_cast<size_t>(index - prompt_size())];
+    }
     int64_t held() const { return static_cast<int64_t>(state->tokens.size()); }
-    bool decoding() const { return held() >= prompt_size(); }
+    /// The newest token of the continuation is all that the cache lacks. Otherwise the sequence is read part by part:
+    /// its prompt, or all of it again where its rotary factors have changed.
+    bool decoding() const { return !generated.empty() && held() + 1 == size(); }
+    bool first_reading() const { return generated.empty(); }
     int64_t capacity() const { return prompt_size() + request.max_tokens; }
   };
   struct Part;  // one sequence's tokens in a step
@@ -126,7 +140,8 @@ class Engine {
   void drop_cancelled();
   void admit();
   bool waits_for_prefix(const Sequence& sequence) const;
-  void begin(Sequence& sequence);
+  void open_state(Sequence& sequence);
+  void renew_outgrown();
   std::vector<Part> plan() const;
   void run_parts(const std::vector<Part>& parts);
   void advance(const Part& part, const torch::Tensor& logits);
