@@ -225,12 +225,12 @@ Tensor Decoder::run_layer(int64_t index, const Tensor& hidden, const Step& step)
 
 bool Decoder::plain_attention() const {
   return layers_.front().qkv.size() == 1 && options_.position != "rotary" && !options_.qk_norm &&
-         options_.sliding_window == 0;
+         options_.sliding_window == 0 && options_.scale_scores && !options_.scale_by_layer;
 }
 
 Tensor Decoder::attend_whole(const Layer& layer, const Tensor& normed, int64_t query_every) const {
-  base::check(layer.qkv.size() == 1 && !options_.qk_norm && options_.sliding_window == 0 &&
-                  options_.rope_scaling.type == "none" && options_.rotary_fraction == 1,
+  base::check(layer.qkv.size() == 1 && !options_.qk_norm && options_.sliding_window == 0 && options_.scale_scores &&
+                  !options_.scale_by_layer && options_.rope_scaling.type == "none" && options_.rotary_fraction == 1,
               "whole sequences without a cache: expected a model with packed queries, keys and values and plain "
               "attention; run this one with caches");
   const bool rotary = options_.position == "rotary";

@@ -36,6 +36,21 @@ std::vector<int64_t> positions_of(const Step& step, int64_t layer) {
   return positions;
 }
 
+// The rope epoch of a sequence whose next tokens begin at `position`.
+int64_t settle_epoch(const DecoderOptions& options, const SequenceSlice& slice, int64_t position) {
+  const int64_t reached = rope_epoch(options, position + slice.count);
+  std::optional<int64_t>& epoch = slice.state->rope_epoch;
+  if (!epoch) {
+    base::check(position == 0 || reached == 0,
+                "a sequence of {} tokens came without the rope epoch that its keys were computed with", position);
+    epoch = reached;
+  }
+  base::check(reached <= *epoch,
+              "a sequence of {} tokens has outgrown the rotary factors of its cached keys: compute it again",
+              position + slice.count);
+  return *epoch;
+}
+
 }  // namespace
 
 Tensor Decoder::embed_ragged(const Tensor& tokens, const Step& step) const {
@@ -95,7 +110,8 @@ const RotaryAngles& Decoder::angles_of(int64_t layer, const Step& step) const {
                       .sine = torch::empty({rows, pairs}, torch::kFloat32)};
   int64_t first = 0;
   for (const SequenceSlice& slice : step.sequences) {
-    const RopeFrequencies frequencies = rope_frequencies(options_, slice.state->cache->length(layer) + slice.count);
+    const RopeFrequencies frequencies =
+        rope_frequencies(options_, settle_epoch(options_, slice, angles.positions[static_cast<size_t>(first)]));
     kernels::rope_table({.rows = slice.count,
                          .rotary_dim = 2 * pairs,
                          .positions = angles.positions.data() + first,
@@ -149,10 +165,9 @@ Tensor Decoder::attend_ragged(int64_t index, const Tensor& normed, const Step& s
     queries += slice.count * stride;
     attended += slice.count * attended_width;
   }
-  const double divisor = options_.scale_by_layer ? static_cast<double>(index + 1) : 1;
-  cache::attend(index, sequences,
-                {.scale = static_cast<float>(1 / (std::sqrt(static_cast<double>(heads_.head_dim)) * divisor)),
-                 .window = index >= options_.sliding_from_layer ? options_.sliding_window : 0});
+  double divisor = options_.scale_by_layer ? static_cast<double>(index + 1) : 1;
+  if (options_.scale_scores) divisor *= std::sqrt(static_cast<double>(heads_.head_dim));
+  cache::attend(index, sequences, {.scale = static_cast<float>(1 / divisor), .window = options_.window_of(index)});
   return out;
 }
 
