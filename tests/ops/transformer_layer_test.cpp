@@ -199,7 +199,7 @@ TEST(TransformerLayer, RefusesWhatDoesNotFit) {
   LayerWeights down = weights_of(in), no_mlp = down, up_bias = down;
   down.down = draw({24, 255}, "w");
   up_bias.up_bias = draw({255}, "w");
-  no_mlp.up = {};
+  no_mlp.up = Tensor();
   for (const LayerWeights& weights : {down, up_bias, no_mlp}) run(in[0], weights, c.options);
 }
 

@@ -1,6 +1,7 @@
 // A kind of cache that lives outside of src.
 
 #include <gtest/gtest.h>
+#include <httplib.h>
 
 #include <cmath>
 
@@ -10,7 +11,7 @@
 #include "decode/opened_model.h"
 #include "models/llama_folder.h"
 #include "serve/engine_backend.h"
-#include "serve/served.h"
+#include "serve/server.h"
 #include "support/errors.h"
 #include "support/temporary_directory.h"
 #include "text/byte_tokenizer.h"
@@ -236,13 +237,19 @@ TEST_F(CacheKindPlugin, PrefixesAreReused) {
 
 TEST_F(CacheKindPlugin, WorksInTheServer) {
   const auto backend = serve::make_engine_backend(opened_, {}, {"toy"});
-  const testing::Served served(*backend);
+  serve::ServerOptions options;
+  options.port = 0;
+  serve::Server server(options);
+  server.serve(*backend);
+  httplib::Client client("127.0.0.1", server.port());
   const auto complete = [&](const char* cache) {
-    return served.post("/v1/completions", {{"model", "toy"},
-                                           {"prompt", "in a small model"},
-                                           {"max_tokens", 12},
-                                           {"temperature", 0},
-                                           {"cache", cache}});
+    const base::Json ask = {{"model", "toy"},
+                            {"prompt", "in a small model"},
+                            {"max_tokens", 12},
+                            {"temperature", 0},
+                            {"cache", cache}};
+    const auto answer = client.Post("/v1/completions", ask.dump(), "application/json");
+    return answer ? base::Json::parse(answer->body) : base::Json();
   };
   const base::Json every_second = complete("every_second"), full = complete("full");
   EXPECT_TRUE(every_second.contains("choices")) << every_second.dump();
