@@ -128,7 +128,8 @@ NextTokens next_tokens(const models::Decoder& decoder, const torch::Tensor& sequ
   const int64_t time = sequences.size(1) - 1;
   const torch::Tensor inputs = sequences.narrow(1, 0, time).contiguous();
   const torch::Tensor hidden = decoder.run_layers(decoder.embed(inputs), 0, decoder.options().layers);
-  return {.hidden = decoder.final_norm(hidden).reshape({-1, decoder.options().width}),
+  const torch::Tensor normed = decoder.final_norm(hidden).reshape({-1, decoder.options().width});
+  return {.hidden = decoder.before_head(normed),
           .targets = sequences.narrow(1, 1, time).reshape({-1})};
 }
 
