@@ -41,7 +41,7 @@ int64_t settle_epoch(const DecoderOptions& options, const SequenceSlice& slice, 
   const int64_t reached = rope_epoch(options, position + slice.count);
   std::optional<int64_t>& epoch = slice.state->rope_epoch;
   if (!epoch) {
-    base::check(position == 0 || reached == 0,
+    base::check(position == 0 || !has_rope_epochs(options),
                 "a sequence of {} tokens came without the rope epoch that its keys were computed with", position);
     epoch = reached;
   }
