@@ -93,6 +93,7 @@ void run_chat(const ChatArguments& arguments) {
   const decode::OpenedModel opened =
       decode::open_model(arguments.generation.folder(/*quiet=*/false), arguments.generation.compute.operations());
   base::check(opened.chat.has_value(), "{}; use incontext generate", opened.chat_problem);
+  for (const std::string& note : opened.model->notes()) std::cerr << "note: " << note << "\n";
   decode::EngineOptions options;
   options.sampled_tokens = opened.sampled_tokens();
   decode::Engine engine(*opened.model, options);

@@ -101,8 +101,8 @@ const std::set<std::string>& harmless() {
       // how it is run
       "torch_dtype", "dtype", "use_bfloat16", "use_cache", "torchscript", "attn_implementation", "_attn_implementation",
       "_attn_implementation_autoset", "_attn_implementation_internal", "_experts_implementation", "use_flash_attn",
-      "use_flash_attention", "_flash_attn_2_enabled", "flash_attention", "chunk_size_feed_forward",
-      "reorder_and_upcast_attn",
+      "use_flash_attention", "_flash_attn_2_enabled", "flash_attention", "cache_implementation", "base_model_tp_plan",
+      "base_model_pp_plan", "chunk_size_feed_forward", "reorder_and_upcast_attn",
       // lengths of others' making: the context is max_position_embeddings, and what a rope block makes of it
       "n_ctx", "max_sequence_length", "max_seq_length", "max_seq_len", "seq_length", "model_max_length",
       // what answers hold, and other heads than the language model's
@@ -112,12 +112,13 @@ const std::set<std::string>& harmless() {
       "summary_hidden_size", "tf_legacy_loss", "tie_encoder_decoder", "is_decoder",
       // tokens and text
       "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id", "cls_token_id", "mask_token_id",
-      "decoder_start_token_id", "tokenizer_class", "tokenizer", "prefix", "task_specific_params", "chat_template",
-      "max_length", "max_new_tokens", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups",
-      "diversity_penalty", "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty",
-      "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "output_scores",
-      "return_dict_in_generate", "forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values",
-      "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens"};
+      "decoder_start_token_id", "tokenizer_class", "tokenizer", "tokenizer_model_max_length", "tokenizer_padding_side",
+      "prefix", "task_specific_params", "chat_template", "max_length", "max_new_tokens", "min_length", "do_sample",
+      "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p",
+      "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
+      "bad_words_ids", "num_return_sequences", "output_scores", "return_dict_in_generate", "forced_bos_token_id",
+      "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens",
+      "begin_suppress_tokens"};
   return keys;
 }
 

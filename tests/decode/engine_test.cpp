@@ -214,12 +214,13 @@ TEST_F(EngineTest, RefusesWhatCanNeverRun) {
   EXPECT_CONTAINS(refusal({96}, 1), "expected token ids below 96, got 96");
   Engine narrow(model, {.cache_memory = 1000});
   EXPECT_CONTAINS(error_of([&] { narrow.submit(request(3), {}); }), "all caches together may hold 1000 B");
-  EXPECT_CONTAINS(error_of([&] { narrow.check_policy({}); }), "a cache of one token and its answer takes ");
-  EXPECT_EQ(error_of([&] { engine.check_policy({}); }), "no error");
+  EXPECT_CONTAINS(error_of([&] { narrow.check_policy({.kind = "full"}); }), "a cache of one token and its answer takes ");
+  EXPECT_EQ(error_of([&] { engine.check_policy({.kind = "full"}); }), "no error");
 }
 
 TEST_F(EngineTest, WaitsWhileMemoryIsShort) {
-  const int64_t one = cache::full_bytes({}, model.cache_shape(static_cast<int64_t>(prompt.size()) + 8));
+  const auto kind = cache::open_kind({.kind = "full"}, model.cached_model());
+  const int64_t one = model.decoder().sequence_bytes(*kind, static_cast<int64_t>(prompt.size()) + 8);
   Engine engine(model, {.cache_memory = 2 * one, .prefix_memory = 0});
   std::vector<Outcome> outcomes(5);
   for (Outcome& outcome : outcomes) engine.submit(request(8), record(outcome));

@@ -116,6 +116,17 @@ TEST_F(ConfigKeys, WhatChangesNothingPasses) {
                                                                {"gpt2", "reorder_and_upcast_attn", true}}) {
     EXPECT_EQ(error(with(family, key, value)), "no error") << key;
   }
+  // As Phi-4-mini's, SmolLM2's and Qwen2.5's repositories have them.
+  Json phi = with("phi3", "auto_map", {{"AutoConfig", "configuration_phi3.Phi3Config"}});
+  for (const char* key : {"attention_bias", "mlp_bias", "lm_head_bias"}) phi[key] = false;
+  phi["interpolate_factor"] = phi["full_attn_mod"] = 1;
+  phi["partial_rotary_factor"] = 0.75;
+  EXPECT_EQ(read(phi).options.rotary_dim(), 72);
+  Json smol = with("llama", "is_llama_config", true);
+  smol["rope_interleaved"] = false;
+  smol["transformers.js_config"] = {{"kv_cache_dtype", {{"q4f16", "float16"}}}};
+  EXPECT_EQ(error(smol), "no error");
+  EXPECT_EQ(error(with("qwen2", "use_mrope", false)), "no error");
   EXPECT_EQ(read(with("llama", "sliding_window", 4096)).options.sliding_window, 0);
   EXPECT_EQ(read(with("gpt2", "hidden_size", 96)).options.width, 96);  // another name of n_embd
 }

@@ -170,11 +170,27 @@ std::string name_of(const ::testing::TestParamInfo<Case>& tested) {
          (std::get<2>(tested.param) == Precision::bf16 ? "_bf16" : "");
 }
 
-const std::vector<std::string> kModels = {
-    "gpt2",         "gpt2_scaled",   "gpt2_unscaled",      "llama2",          "llama31", "llama_biases",
-    "llama_yarn",   "llama_dynamic", "llama_dynamic_long", "mistral",         "opt",     "opt_post_norm",
-    "phi3",         "phi3_crossing", "phi3_long_long",     "phi3_long_short", "qwen2",   "qwen2_layer_types",
-    "qwen2_window", "qwen3"};
+const std::vector<std::string> kModels = {"gpt2",
+                                          "gpt2_scaled",
+                                          "gpt2_unscaled",
+                                          "llama2",
+                                          "llama31",
+                                          "llama_biases",
+                                          "llama_yarn",
+                                          "llama_dynamic",
+                                          "llama_dynamic_long",
+                                          "mistral",
+                                          "mistral_layer_types",
+                                          "opt",
+                                          "opt_post_norm",
+                                          "phi3",
+                                          "phi3_crossing",
+                                          "phi3_long_long",
+                                          "phi3_long_short",
+                                          "qwen2",
+                                          "qwen2_layer_types",
+                                          "qwen2_window",
+                                          "qwen3"};
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenLanguage,
                          ::testing::Combine(::testing::ValuesIn(kModels), ::testing::Bool(),

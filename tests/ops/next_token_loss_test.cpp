@@ -61,7 +61,7 @@ TEST(NextTokenLoss, CertaintyCostsNothingAndEvennessTheLogarithm) {
 TEST(NextTokenLoss, RefusesShapesThatDoNotFit) {
   EXPECT_THROW(next_token_loss({}, draw({3, 4}, "h"), {draw({5, 3}, "w")}, some_targets(3, 5)), base::Error);
   EXPECT_THROW(next_token_loss({}, draw({3, 4}, "h"), {draw({5, 4}, "w")}, some_targets(2, 5)), base::Error);
-  EXPECT_THROW(next_token_loss({}, draw({3, 4}, "h"), draw({5, 4}, "w"), torch::zeros({3})), base::Error);
+  EXPECT_THROW(next_token_loss({}, draw({3, 4}, "h"), {draw({5, 4}, "w")}, torch::zeros({3})), base::Error);
 }
 
 TEST(NextTokenLoss, FrozenHeadsOf16BitsAreReadWhereTheyLie) {
