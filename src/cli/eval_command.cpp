@@ -10,7 +10,7 @@
 #include "eval/evaluate.h"
 #include "eval/text_losses.h"
 #include "models/checkpoint.h"
-#include "models/llama_folder.h"
+#include "models/language_folder.h"
 #include "report/summary.h"
 #include "tensor/device.h"
 #include "train/checkpoint.h"

@@ -4,7 +4,7 @@
 
 #include "base/file.h"
 #include "models/checkpoint.h"
-#include "models/llama_folder.h"
+#include "models/language_folder.h"
 #include "ops/next_token_loss.h"
 #include "tensor/device.h"
 #include "text/byte_tokenizer.h"
@@ -66,10 +66,7 @@ class TextObjective : public Objective {
   // A folder that opens by itself: with its tokenizer.
   void save_model(const models::Decoder& decoder, const fs::path& folder) const override {
     const text::SpecialTokens& special = text_.tokenizer().special_tokens();
-    models::LlamaFolderOptions llama;
-    llama.bos_id = special.bos;
-    llama.eos_id = special.eos;
-    models::save_llama(decoder, folder, llama);
+    models::save_language_folder(decoder, folder, {.bos_id = special.bos, .eos_id = special.eos});
     if (options_.task.text.tokenizer == "bytes") {
       base::write_file_atomic(folder / "tokenizer.json", text::byte_tokenizer_json());
       base::write_file_atomic(folder / "tokenizer_config.json", text::byte_tokenizer_config_json());

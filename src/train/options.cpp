@@ -2,7 +2,7 @@
 
 #include <filesystem>
 
-#include "models/llama_folder.h"
+#include "models/language_folder.h"
 #include "tasks/packed_text.h"
 
 namespace incontext::train {
@@ -14,7 +14,7 @@ std::string text_problem(const RunOptions& options) {
     if (ramp->start != 0 || ramp->end != 0) return "training.curriculum: the task text has none";
   }
   if (options.training.loop_window != 0) return "training.loop_window: the task text has no loops";
-  const std::string problem = models::llama_problem(options.model);
+  const std::string problem = models::family_problem("llama", options.model);
   return problem.empty() ? "" : problem + ", because a model of text is written as a Llama";
 }
 

@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <fstream>
 
+#include "models/json_fields.h"
 #include "models/language_model.h"
 #include "support/errors.h"
+#include "support/temporary_directory.h"
 #include "support/tensor_close.h"
 #include "tensor/device.h"
 #include "tensor/safetensors.h"
@@ -59,6 +61,8 @@ class GoldenLanguage : public ::testing::TestWithParam<Case> {
   }
 
   Pass run(cache::SequenceState& state, const std::vector<int64_t>& tokens) const { return run(model, state, tokens); }
+
+  LanguageModel golden_kernels() const { return LanguageModel(golden.folder); }
 
   static Pass run(const LanguageModel& model, cache::SequenceState& state, const std::vector<int64_t>& tokens) {
     Pass result;
@@ -161,6 +165,29 @@ TEST_P(GoldenRounded, LogitsAreThoseOfRoundedActivations) {
   EXPECT_GT(distance, 2e-4);
   EXPECT_LT(distance, 2e-2);
   EXPECT_LT((logits - expected).norm().item<double>(), 0.5 * (logits - exact).norm().item<double>());
+}
+
+// Saving what was opened gives back the same tensors, in the same types.
+TEST_P(GoldenLanguage, SavesWhatItOpened) {
+  const testing::TemporaryDirectory folder;
+  model.save(folder.path());
+  const WeightFiles before(golden.folder), after(folder.path());
+  EXPECT_EQ(read_json(folder / "config.json")["model_type"], model.config().model_type);
+  int64_t same = 0;
+  for (const std::string& name : before.unread()) {
+    if (!after.contains(name)) {
+      EXPECT_TRUE(is_not_a_parameter(name)) << name;
+      continue;
+    }
+    const Tensor was = before.tensor(name), is = after.tensor(name);
+    EXPECT_TRUE(was.scalar_type() == is.scalar_type() && torch::equal(was, is)) << name;
+    ++same;
+  }
+  EXPECT_EQ(static_cast<int64_t>(after.unread().size()), same) << "nothing else";
+  const LanguageModel again(folder.path());
+  cache::SequenceState state = new_state(), other = new_state();
+  EXPECT_TRUE(
+      torch::equal(run(again, state, golden.prompt).logits, run(golden_kernels(), other, golden.prompt).logits));
 }
 
 TEST_P(GoldenLanguage, EveryTensorIsUsed) { EXPECT_EQ(model.unread(), std::vector<std::string>()); }
