@@ -167,6 +167,10 @@ void Engine::admit() {
       if (sequence->events.on_end) sequence->events.on_end(Finish::error, error.what());
       continue;
     }
+    {
+      const std::lock_guard lock(mutex_);
+      status_.reused_tokens += sequence->reused;
+    }
     reserved_ += sequence->reserved;
     running_.push_back(std::move(sequence));
   }

@@ -246,9 +246,9 @@ TEST_F(ConfigKeys, LayerTypesSayWhichLayersSlide) {
 }
 
 TEST_F(ConfigKeys, ActivationsByAllTheirNames) {
-  EXPECT_EQ(read(with("llama", "hidden_act", "swish")).options.mlp, "gated");
-  EXPECT_EQ(read(with("gpt2", "activation_function", "relu")).options.mlp, "relu");
-  EXPECT_EQ(read(with("opt", "activation_function", "gelu_fast")).options.mlp, "gelu");
+  EXPECT_EQ(read(with("llama", "hidden_act", "swish")).options.mlp_of(0), "gated");
+  EXPECT_EQ(read(with("gpt2", "activation_function", "relu")).options.mlp_of(0), "relu");
+  EXPECT_EQ(read(with("opt", "activation_function", "gelu_fast")).options.mlp_of(0), "gelu");
   EXPECT_CONTAINS(error(with("gpt2", "activation_function", "gelu")), "the activation 'gelu' is not one");
   EXPECT_CONTAINS(error(with("llama", "hidden_act", "relu")),
                   "the activation 'relu' is not one that our decoder has for this family: silu and swish");

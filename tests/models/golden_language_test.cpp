@@ -183,7 +183,8 @@ TEST_P(GoldenLanguage, SavesWhatItOpened) {
     EXPECT_TRUE(was.scalar_type() == is.scalar_type() && torch::equal(was, is)) << name;
     ++same;
   }
-  EXPECT_EQ(static_cast<int64_t>(after.unread().size()), same) << "nothing else";
+  EXPECT_GT(same, 10);
+  EXPECT_TRUE(after.unread().empty()) << after.unread()[0];
   const LanguageModel again(folder.path());
   cache::SequenceState state = new_state(), other = new_state();
   EXPECT_TRUE(
