@@ -48,6 +48,7 @@ void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
   }
   decode::GenerationRequest request = flags.request(opened);
   request.prompt = encode(arguments, opened);
+  if (!quiet && !flags.ignore_eos) std::cerr << "note: " << opened.describe_ends() << "\n";
   const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
   // The context may have less room than was asked for at most.
   request.max_tokens =
