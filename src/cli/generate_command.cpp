@@ -48,7 +48,6 @@ void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
   }
   decode::GenerationRequest request = flags.request(opened);
   request.prompt = encode(arguments, opened);
-  if (!quiet && !flags.ignore_eos) std::cerr << "note: " << opened.describe_ends() << "\n";
   const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
   // The context may have less room than was asked for at most.
   request.max_tokens =
@@ -57,6 +56,8 @@ void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
   options.sampled_tokens = opened.sampled_tokens();
   options.prefix_memory = 0;
   decode::Engine engine(*opened.model, options);
+  engine.check_policy(request.policy);
+  if (!quiet && !flags.ignore_eos) std::cerr << "note: " << opened.describe_ends() << "\n";
 
   base::StopRequest interrupt("stopping after this token");
   ContinuationEvents events;

@@ -264,9 +264,18 @@ TEST_F(ServeProgram, ChatsByTheTemplateOfTheFolder) {
     EXPECT_EQ(post("/v1/chat/completions", ask)["usage"]["prompt_tokens"], tokenized["count"]) << tokenized;
     return post("/detokenize", {{"tokens", tokenized["tokens"]}})["content"].get<std::string>();
   };
-  EXPECT_TRUE(prompt_of({{"continue_final_message", true}}).ends_with("<|assistant|>\nOnce upon a"));
-  EXPECT_TRUE(prompt_of({{"add_generation_prompt", false}}).ends_with("Once upon a</s>\n"));
-  EXPECT_TRUE(prompt_of(Json::object()).ends_with("</s>\n<|assistant|>\n"));
+  const auto turns = [](const std::string& prompt) {
+    size_t count = 0;
+    for (size_t at = prompt.find("<|assistant|>"); at != std::string::npos; at = prompt.find("<|assistant|>", at + 1))
+      ++count;
+    return count;
+  };
+  const std::string open = prompt_of({{"continue_final_message", true}});
+  EXPECT_TRUE(open.ends_with("<|assistant|>\nOnce upon a")) << open;
+  const std::string closed = prompt_of({{"add_generation_prompt", false}}), next = prompt_of(Json::object());
+  EXPECT_FALSE(closed.ends_with("Once upon a")) << closed;
+  EXPECT_EQ(turns(closed), 1u) << closed;
+  EXPECT_EQ(turns(next), 2u) << next;
 }
 
 TEST_F(ServeProgram, TellsWhatIsWrongBeforeItServes) {
