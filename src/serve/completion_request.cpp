@@ -18,6 +18,7 @@ namespace {
 
 constexpr int64_t kMostLogprobs = 20;
 constexpr size_t kMostStops = 16;
+constexpr size_t kMostStopTokens = 1024;  // each is looked at with every token
 
 std::vector<std::string> read_stop(const Fields& fields) {
   const Json* json = fields.find("stop");
@@ -65,6 +66,10 @@ ContinuationRequest read_common(const Json& body, const Backend& backend, const 
   fields.read("min_tokens", common.min_tokens, base::at_least(0));
   if (const Json* tokens = fields.find("stop_token_ids")) {
     common.stop_token_ids = token_list(*tokens, "stop_token_ids", backend.card().vocabulary);
+    if (common.stop_token_ids.size() > kMostStopTokens) {
+      refuse("stop_token_ids", "stop_token_ids: expected at most {} token ids, got {}", kMostStopTokens,
+             common.stop_token_ids.size());
+    }
   }
   fields.read("include_stop_str_in_output", common.include_stop);
   fields.read("skip_special_tokens", common.skip_special_tokens);

@@ -293,6 +293,7 @@ TEST(RequestFields, OfTheEndAreChecked) {
   EXPECT_EQ(refused({{"min_tokens", -1}}), "min_tokens");
   EXPECT_EQ(refused({{"stop_token_ids", {257}}}), "stop_token_ids");
   EXPECT_EQ(refused({{"stop_token_ids", "a"}}), "stop_token_ids");
+  EXPECT_EQ(refused({{"stop_token_ids", std::vector<int>(1025, 7)}}), "stop_token_ids");
   EXPECT_EQ(refused({{"stream", true}, {"stream_options", {{"continuous_usage_stats", true}}}}),
             "stream_options.continuous_usage_stats");
 }
