@@ -19,8 +19,10 @@ struct ChatArguments {
 };
 
 constexpr const char* kHelp =
-    "/clear  begin again\n/system TEXT  begin again with this system message\n/stats  what the last answer took\n"
-    "/exit  leave (or Ctrl-D); Ctrl-C ends an answer\n";
+    "/clear  begin again\n/system TEXT  begin again with this system message; alone: without one\n/stats  what the "
+    "last answer took\n"
+    "/help  this\n/exit or /quit  leave (or Ctrl-D); Ctrl-C ends an answer\n"
+    "Every other line goes to the model, one that begins with a slash too.\n";
 
 class Chat {
  public:
@@ -29,18 +31,20 @@ class Chat {
     begin(arguments.system);
   }
 
-  /// Takes a line; false: leave.
+  /// Takes a line; false: leave. What is no command goes to the model, whatever it begins with: paths and comments do
+  /// with a slash.
   bool take(const std::string& line) {
-    if (line == "/exit" || line == "/quit") return false;
-    if (line == "/clear") {
+    const std::string command(base::trim(line));
+    if (command == "/exit" || command == "/quit") return false;
+    if (command == "/clear") {
       begin(system_);
-    } else if (line.starts_with("/system ")) {
-      begin(line.substr(8));
-    } else if (line == "/stats") {
+    } else if (command == "/system" || command.starts_with("/system ")) {
+      begin(std::string(base::trim(command.substr(7))));
+    } else if (command == "/stats") {
       std::cout << stats_ << "\n";
-    } else if (line.starts_with("/")) {
+    } else if (command == "/help") {
       std::cout << kHelp;
-    } else if (!base::trim(line).empty()) {
+    } else if (!command.empty()) {
       answer(line);
     }
     return true;
@@ -94,6 +98,7 @@ void run_chat(const ChatArguments& arguments) {
       decode::open_model(arguments.generation.folder(/*quiet=*/false), arguments.generation.compute.operations());
   base::check(opened.chat.has_value(), "{}; use incontext generate", opened.chat_problem);
   for (const std::string& note : opened.model->notes()) std::cerr << "note: " << note << "\n";
+  if (!arguments.generation.ignore_eos) std::cerr << "note: " << opened.describe_ends() << "\n";
   decode::EngineOptions options;
   options.sampled_tokens = opened.sampled_tokens();
   decode::Engine engine(*opened.model, options);

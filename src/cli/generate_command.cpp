@@ -56,6 +56,8 @@ void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
   options.sampled_tokens = opened.sampled_tokens();
   options.prefix_memory = 0;
   decode::Engine engine(*opened.model, options);
+  engine.check_policy(request.policy);
+  if (!quiet && !flags.ignore_eos) std::cerr << "note: " << opened.describe_ends() << "\n";
 
   base::StopRequest interrupt("stopping after this token");
   ContinuationEvents events;

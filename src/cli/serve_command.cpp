@@ -11,7 +11,6 @@
 #include "cli/shared_flags.h"
 #include "decode/engine.h"
 #include "decode/opened_model.h"
-#include "serve/access.h"
 #include "serve/engine_backend.h"
 #include "serve/server.h"
 
@@ -74,10 +73,11 @@ void run_serve(ServeArguments arguments) {
   const std::unique_ptr<serve::Backend> backend =
       serve::make_engine_backend(opened, arguments.engine, names_of(arguments, folder));
   backend->check_cache(arguments.server.limits.cache);
+  std::cerr << "note: " << opened.describe_ends() << "\n";
   const base::StopRequest interrupt("finishing what runs, refusing the rest");
   server.serve(*backend);
   std::cout << "Serving " << base::printable(backend->card().names.front()) << " at " << server.url() << std::endl;
-  if (arguments.server.keys.empty() && !serve::is_loopback(arguments.server.host)) {
+  if (arguments.server.keys.empty() && !server.loopback()) {
     std::cerr << "note: whoever reaches " << arguments.server.host
               << " may use this server; --api-key asks for a key\n";
   }

@@ -25,6 +25,15 @@ EngineOptions resolve(EngineOptions options) {
   return options;
 }
 
+// Its options while its text may not end yet. Finite, so that a request that holds every token back has tokens still.
+SamplingOptions without_ends(const GenerationRequest& request) {
+  constexpr double kLast = -1e30;
+  SamplingOptions options = request.sampling;
+  for (const int64_t token : request.stop_ids) options.logit_bias[token] = kLast;
+  for (const int64_t token : request.late_ids) options.logit_bias[token] = kLast;
+  return options;
+}
+
 std::string bytes_text(int64_t bytes) { return base::format_bytes(static_cast<double>(bytes)); }
 
 }  // namespace
@@ -327,8 +336,11 @@ void Engine::run_parts(const std::vector<Part>& planned) {
     const float* row = rows + (part.first_row + part.rows() - 1) * width;
     Outcome& outcome = outcomes[static_cast<size_t>(index)];
     try {
-      outcome.choice = choose({row, static_cast<size_t>(width)}, sequence.request.sampling, sequence.request.prompt,
-                              sequence.generated, sequence.request.top_logprobs, vocabulary_);
+      const auto generated = static_cast<int64_t>(sequence.generated.size());
+      const GenerationRequest& request = sequence.request;
+      outcome.choice = choose({row, static_cast<size_t>(width)},
+                              generated < request.min_tokens ? without_ends(request) : request.sampling, request.prompt,
+                              sequence.generated, request.top_logprobs, vocabulary_);
     } catch (const std::exception& error) {
       outcome.error = error.what();
     }

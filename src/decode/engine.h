@@ -34,6 +34,8 @@ struct GenerationRequest {
   int64_t max_tokens = 16;
   SamplingOptions sampling = {};
   std::vector<int64_t> stop_ids = {};  // each ends the text, and is not part of it
+  int64_t min_tokens = 0;              // before so many are generated, neither stop_ids nor late_ids are chosen
+  std::vector<int64_t> late_ids = {};  // where the owner watches for the end itself
   cache::CachePolicy policy = {.kind = "full"};
   int64_t top_logprobs = -1;     // how many of the likeliest to tell with every token; -1: no log-probabilities at all
   bool prompt_logprobs = false;  // tell those of the prompt's tokens too

@@ -80,6 +80,32 @@ TEST_F(EngineTest, ContinuesAsTheReferenceDoes) {
   EXPECT_EQ(engine.status().generated_tokens, 32);
 }
 
+// The token that would end the text is not chosen before its time, and the model goes on with the next best.
+TEST_F(EngineTest, HoldsBackTheEnd) {
+  Engine engine(model, {});
+  GenerationRequest plain = request(6);
+  plain.stop_ids = {continuation[0]};
+  EXPECT_TRUE(run(engine, plain).tokens.empty());
+  for (const bool watched : {false, true}) {
+    GenerationRequest late = request(6);
+    (watched ? late.late_ids : late.stop_ids) = {continuation[0]};
+    late.min_tokens = 3;
+    const Outcome outcome = run(engine, late);
+    ASSERT_GE(outcome.tokens.size(), 3u);
+    for (size_t i = 0; i < 3; ++i) EXPECT_NE(outcome.tokens[i], continuation[0]);
+  }
+  // Also where that is every token there is.
+  for (const double temperature : {0.0, 1.0}) {
+    GenerationRequest none = request(2);
+    none.min_tokens = 2;
+    none.sampling.temperature = temperature;
+    for (int64_t token = -1; token <= model.config().options.vocabulary; ++token) none.late_ids.push_back(token);
+    const Outcome outcome = run(engine, none);
+    EXPECT_EQ(outcome.error, "");
+    EXPECT_EQ(outcome.tokens.size(), 2u);
+  }
+}
+
 TEST_F(EngineTest, ManyAtOnceGetWhatEachGetsAlone) {
   constexpr int64_t kOthers = 9;
   std::vector<Outcome> alone(kOthers), together(kOthers);
