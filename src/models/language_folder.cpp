@@ -105,9 +105,9 @@ void save_language_folder(const Decoder& decoder, const fs::path& folder, const 
   config["torch_dtype"] = type_name(tensors);
   Json generation = {{"_from_model_config", true}};
   for (const auto& [key, id] : {std::pair{"bos_token_id", options.bos_id}, {"eos_token_id", options.eos_id}}) {
-    if (!id) continue;
-    config[key] = *id;
-    generation[key] = *id;
+    if (id) config[key] = generation[key] = *id;
+    // Without these keys transformers takes the tokens 1 and 2.
+    if (!config.contains(key)) config[key] = nullptr;
   }
   for (const auto& [key, value] : options.extra.items()) config[key] = value;
   tensor::write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
@@ -124,6 +124,8 @@ void load_language_parameters(Decoder& decoder, const fs::path& folder) {
   const DecoderOptions& options = decoder.options();
   base::check(config.options.layers == options.layers, "{}: expected {} layers, got {}", folder.string(),
               options.layers, config.options.layers);
+  base::check(!options.tied_embeddings || config.options.tied_embeddings,
+              "{}: it has a head of its own; expected model.tied_embeddings false", folder.string());
   torch::NoGradGuard no_gradients;
   for (NamedTensor& parameter : decoder.parameters()) {
     const Tensor source = find_weight(config, files, parameter.name).to(torch::kFloat32);

@@ -106,6 +106,7 @@ std::string mlp_of(const JsonFields& json, const std::string& activation, bool g
   const auto found = known.find(activation);
   if (found != known.end()) return found->second;
   std::vector<std::string> names;
+  names.reserve(known.size());
   for (const auto& [name, mlp] : known) names.push_back(name);
   base::fail("{}: the activation '{}' is not one that our decoder has for this family: {}", json.where(),
              base::printable(activation), base::enumerate_names(names));
