@@ -5,16 +5,13 @@
 #include <vector>
 
 #include "decode/stop_strings.h"
-#include "text/stream_decoder.h"
+#include "text/continuation_decoder.h"
 
 namespace incontext::decode {
 
-/// The text of a continuation, token by token: whole characters only, ended by stop strings. It is what the text of
-/// prompt and continuation has beyond that of the prompt: decoders trim the space that begins a text, and a
-/// continuation begins none.
+/// The text of a continuation (see ContinuationDecoder), token by token: whole characters only, ended by stop strings.
 class TextStream {
  public:
-  /// `prompt` may be empty; then the continuation is a text of its own.
   TextStream(const std::shared_ptr<const text::Tokenizer>& tokenizer, std::span<const int64_t> prompt,
              std::vector<std::string> stop_strings, bool skip_special_tokens = true);
 
@@ -28,11 +25,8 @@ class TextStream {
   const std::string& text() const { return text_; }
 
  private:
-  std::string without_prompt(std::string piece);
-
-  text::StreamDecoder decoder_;
+  text::ContinuationDecoder decoder_;
   StopStrings stops_;
-  std::string held_;  // what the decoder had not yet told of the prompt
   std::string text_;
 };
 

@@ -62,18 +62,20 @@ std::optional<double> real_of(const Value& value) {
 Value integer(const Value& value, Arguments& arguments, Budget& budget) {
   check_defined(value, arguments);
   const Value other = arguments.take("default").value_or(int64_t{0});
-  const int64_t base = arguments.integer_or("base", 10);
+  const Value base = arguments.take("base").value_or(int64_t{10});
   if (value.is_string()) {
     budget.charge_bytes(value.string()->size() * 64);
-    const bool is_base = base == 0 || (base >= 2 && base <= 36);
-    const auto found = is_base ? whole_number_in(*value.string(), static_cast<int>(base)) : std::nullopt;
+    // Another base is none: the text is read as a real number, as where its digits are wrong.
+    const int64_t number = base.get<int64_t>() != nullptr ? *base.get<int64_t>() : -1;
+    const bool is_base = number == 0 || (number >= 2 && number <= 36);
+    const auto found = is_base ? whole_number_in(*value.string(), static_cast<int>(number)) : std::nullopt;
     if (found) return Value::integer(*found);
   }
   if (const auto whole = value.whole()) return Value::integer(*whole);
-  const auto number = real_of(value);
-  if (!number || std::isnan(*number) || (std::isinf(*number) && value.is_string())) return other;
-  template_check(!std::isinf(*number), "int: infinity is no whole number");
-  return Value::integer(BigInteger::truncated(*number));
+  const auto real = real_of(value);
+  if (!real || std::isnan(*real) || (std::isinf(*real) && value.is_string())) return other;
+  template_check(!std::isinf(*real), "int: infinity is no whole number");
+  return Value::integer(BigInteger::truncated(*real));
 }
 
 Value real(const Value& value, Arguments& arguments, Budget&) {

@@ -130,7 +130,8 @@ class PercentFormat {
       budget_.charge(piece.size() / 64);
       out += piece;
     }
-    const bool may_be_left = values_.entries() != nullptr || values_.is_list() || values_.is_undefined();
+    const bool may_be_left =
+        values_.entries() != nullptr || values_.is_undefined() || (values_.items() != nullptr && !values_.is_tuple());
     const size_t given = values_.is_tuple() ? values_.items()->size() : may_be_left ? 0 : 1;
     template_check(by_name_ || used_ >= given, "format: more values than the text has places for");
     return out;

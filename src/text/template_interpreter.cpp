@@ -612,9 +612,7 @@ class Interpreter {
       if (__builtin_add_overflow(i, step, &i)) break;
     }
     budget_.charge(1 + out.size());
-    const std::string shown = bounds.size() > 2 ? fmt::format("range({}, {}, {})", begin, end, step)
-                                                : fmt::format("range({}, {})", begin, end);
-    return Value::range(std::move(out), shown);
+    return Value::range(std::move(out), begin, end, step);
   }
 
   Value formatted_time(Arguments arguments) const {

@@ -325,6 +325,23 @@ Value item_of(const Value& value, const Value& key, TemplateBudget& budget) {
   return substring(*value.string(), starts, static_cast<size_t>(at));
 }
 
+namespace {
+
+// A part of a range is a range.
+Value range_of(const List& list, std::vector<Value> items, int64_t first, int64_t last, int64_t step) {
+  const auto place = [&](int64_t at) {
+    int64_t out = 0;
+    const bool overflow = __builtin_mul_overflow(at, list.step, &out) || __builtin_add_overflow(out, list.begin, &out);
+    template_check(!overflow, "range: a number is too large");
+    return out;
+  };
+  int64_t together = 0;
+  template_check(!__builtin_mul_overflow(list.step, step, &together), "range: the step is too large");
+  return Value::range(std::move(items), place(first), place(last), together);
+}
+
+}  // namespace
+
 Value slice_of(const Value& value, std::optional<int64_t> begin, std::optional<int64_t> end, int64_t step,
                TemplateBudget& budget) {
   check_defined(value);
@@ -352,8 +369,10 @@ Value slice_of(const Value& value, std::optional<int64_t> begin, std::optional<i
     }
     if (__builtin_add_overflow(i, step, &i)) break;
   }
-  return value.is_string() ? Value(std::move(text))
-                           : Value::list(std::move(items), value.is_tuple() ? ListKind::tuple : ListKind::list);
+  if (value.is_string()) return text;
+  const List& list = *value.list();
+  if (list.kind == ListKind::range) return range_of(list, std::move(items), first, last, step);
+  return Value::list(std::move(items), value.is_tuple() ? ListKind::tuple : ListKind::list);
 }
 
 }  // namespace incontext::text

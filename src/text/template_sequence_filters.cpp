@@ -304,7 +304,7 @@ Value last(const Value& value, Arguments&, Budget& budget) {
 }
 
 void sort_by(std::vector<Value>& values, const std::vector<std::optional<Value>>& attributes, bool case_sensitive,
-             bool reverse_order, Budget& budget) {
+             bool reverse_order, Budget& budget, bool equal_without_order = false) {
   struct Row {
     std::vector<Value> keys;
     Value value;
@@ -322,6 +322,8 @@ void sort_by(std::vector<Value>& values, const std::vector<std::optional<Value>>
   budget.charge(1 + rows.size() * 20);
   std::stable_sort(rows.begin(), rows.end(), [&](const Row& a, const Row& b) {
     for (size_t i = 0; i < a.keys.size(); ++i) {
+      // Keys that several attributes make are lists in Jinja: what is equal needs no order.
+      if (equal_without_order && values_equal(a.keys[i], b.keys[i])) continue;
       const int order = compare_values(a.keys[i], b.keys[i]);
       if (order != 0) return reverse_order ? order > 0 : order < 0;
     }
@@ -331,7 +333,7 @@ void sort_by(std::vector<Value>& values, const std::vector<std::optional<Value>>
 }
 
 Value sort(const Value& value, Arguments& arguments, Budget& budget) {
-  const bool reverse_order = arguments.flag_or("reverse", false);
+  const bool reverse_order = integer_of(arguments.take("reverse").value_or(Value(false)), "sort: reverse") != 0;
   const bool case_sensitive = arguments.flag_or("case_sensitive", false);
   std::vector<std::optional<Value>> attributes;
   const auto attribute = attribute_argument(arguments);
@@ -341,7 +343,7 @@ Value sort(const Value& value, Arguments& arguments, Budget& budget) {
     attributes.push_back(attribute);
   }
   std::vector<Value> all = iterate(value, budget);
-  sort_by(all, attributes, case_sensitive, reverse_order, budget);
+  sort_by(all, attributes, case_sensitive, reverse_order, budget, /*equal_without_order=*/true);
   return Value::list(std::move(all));
 }
 
@@ -414,6 +416,7 @@ Value max(const Value& value, Arguments& arguments, Budget& budget) { return ext
 }  // namespace
 
 Value path_of(const Value& item, const Value& path, TemplateBudget& budget, const Value* fallback) {
+  if (path.is_none()) return item;
   Value out = item;
   const auto step = [&](const Value& key) {
     out = item_of(out, key, budget);

@@ -56,7 +56,8 @@ void append_list(const List& list, std::string& out) {
       out += list.items.size() == 1 ? ",)" : ")";
       return;
     case ListKind::range:
-      out += list.shown;
+      out += list.step == 1 ? fmt::format("range({}, {})", list.begin, list.end)
+                            : fmt::format("range({}, {}, {})", list.begin, list.end, list.step);
       return;
     case ListKind::list:
     case ListKind::keys:

@@ -92,7 +92,6 @@ Value center(const Value& value, Arguments& arguments, Budget& budget) {
 }
 
 Value truncate(const Value& value, Arguments& arguments, Budget& budget) {
-  const std::string& text = given_text(value, arguments);
   const int64_t length = arguments.integer_or("length", 255);
   const bool kill_words = arguments.flag_or("killwords", false);
   const std::string end = arguments.text_or("end", "...");
@@ -101,7 +100,8 @@ Value truncate(const Value& value, Arguments& arguments, Budget& budget) {
   const auto end_size = static_cast<int64_t>(count_code_points(end));
   template_check(length >= end_size, "truncate: expected a length of at least {}, got {}", end_size, length);
   template_check(leeway >= 0, "truncate: the leeway is {}", leeway);
-  if (static_cast<int64_t>(count_code_points(text)) <= length + leeway) return value;
+  if (length_of(value) <= length + leeway) return value;
+  given_text(value, arguments);
   std::string kept = *slice_of(value, std::nullopt, length - end_size, 1, budget).string();
   if (!kill_words) kept.resize(std::min(kept.rfind(' '), kept.size()));
   return kept + end;

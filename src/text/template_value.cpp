@@ -71,10 +71,10 @@ Value Value::list(std::vector<Value> items, ListKind kind) {
   return out;
 }
 
-Value Value::range(std::vector<Value> items, std::string shown) {
+Value Value::range(std::vector<Value> items, int64_t begin, int64_t end, int64_t step) {
   const size_t weight = items.size() + 1;
   Value out;
-  out.data_ = std::make_shared<const List>(List{std::move(items), 1, ListKind::range, weight, std::move(shown)});
+  out.data_ = std::make_shared<const List>(List{std::move(items), 1, ListKind::range, weight, begin, end, step});
   return out;
 }
 

@@ -89,8 +89,8 @@ class Value {
   static Value list(std::vector<Value> items, ListKind kind = ListKind::list);
   /// Of equal keys the first stays, with the last value.
   static Value dictionary(std::vector<std::pair<Value, Value>> entries);
-  /// What range() gives; `shown` is how it is written.
-  static Value range(std::vector<Value> items, std::string shown);
+  /// What range(begin, end, step) gives.
+  static Value range(std::vector<Value> items, int64_t begin, int64_t end, int64_t step);
   /// A number of more digits than kMaxDigits is a fault.
   static Value integer(BigInteger value);
   static Value generator(Generator made);
@@ -140,7 +140,10 @@ struct List {
   size_t depth = 1;
   ListKind kind = ListKind::list;
   size_t weight = 1;
-  std::string shown = {};  // of a range
+  // Of a range.
+  int64_t begin = 0;
+  int64_t end = 0;
+  int64_t step = 1;
 };
 
 struct Dictionary {

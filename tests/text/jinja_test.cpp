@@ -138,7 +138,7 @@ TEST(Jinja, MethodsArePythons) {
                   {"reverse", kChanges},
                   {"sort", kChanges}});
   expect_covered("tuple", names["tuple"], method_names(Value::list({}, ListKind::tuple)), {});
-  expect_covered("range", names["range"], method_names(Value::range({}, "")),
+  expect_covered("range", names["range"], method_names(Value::range({}, 0, 0, 1)),
                  {{"start", kNumberParts}, {"step", kNumberParts}, {"stop", kNumberParts}});
   expect_covered(
       "dict", names["dict"], method_names(Value::dictionary({})),
