@@ -152,7 +152,7 @@ class PercentFormat {
     if (at_ < text_.size() && text_[at_] == '*') {
       ++at_;
       const int64_t out = integer_of(next_value(), "format");
-      template_check(std::abs(out) <= most, "format: a {} of more than {} is too large", what, most);
+      template_check(out <= most && out >= -most, "format: a {} of more than {} is too large", what, most);
       return out;
     }
     return count_at(text_, at_, most, what);
@@ -323,11 +323,14 @@ std::string numeric_text(const std::string& sign, const std::string& prefix, con
   if (fills) budget.charge_bytes(wanted.width);
   const auto shown = [&] { return wanted.grouping == '\0' ? whole : grouped(whole, wanted.grouping, group); };
   if (fills && !whole.empty()) {
-    if (wanted.grouping == '\0' && others + whole.size() < wanted.width)
-      whole.insert(0, wanted.width - others - whole.size(), '0');
-    // Every mark takes the place of a zero.
-    while (wanted.grouping != '\0' && others + whole.size() + (whole.size() - 1) / group < wanted.width)
-      whole.insert(0, 1, '0');
+    const size_t room = wanted.width > others ? wanted.width - others : 0;
+    size_t count = std::max(whole.size(), room);
+    if (wanted.grouping != '\0') {
+      // Every mark takes the place of a zero.
+      count = std::max(whole.size(), room * group / (group + 1));
+      while (count + (count - 1) / group < room) ++count;
+    }
+    whole.insert(0, count - whole.size(), '0');
   }
   const std::string number = shown() + rest;
   if (wanted.alignment != '=')

@@ -198,9 +198,10 @@ Value batch(const Value& value, Arguments& arguments, Budget&) {
             break;
           }
           std::vector<Value> full;
-          if (static_cast<int64_t>(held.size()) == size) std::swap(full, held);
+          const bool is_full = static_cast<int64_t>(held.size()) == size;
+          if (is_full) std::swap(full, held);
           held.push_back(std::move(*item));
-          if (!full.empty() || size == 0) return std::optional(Value::list(std::move(full)));
+          if (is_full) return std::optional(Value::list(std::move(full)));
         }
         if (held.empty()) return std::optional<Value>();
         const auto missing = static_cast<size_t>(std::max<int64_t>(size - static_cast<int64_t>(held.size()), 0));

@@ -177,6 +177,10 @@ TEST(ChatTemplate, OrderLooksAtTheFirstItemsThatDiffer) {
   EXPECT_EQ(error_of("{{ [none] < [1] }}"), "t line 1: NoneType and int have no order");
 }
 
+TEST(ChatTemplate, WideNumbersTakeLinearTime) {
+  EXPECT_EQ(render("{{ '{:0999999,}'.format(1) | length }} {{ ('%0999999d' % 1) | length }}"), "999999 999999");
+}
+
 TEST(ChatTemplate, WholeNumbersKeepTheirDigits) {
   EXPECT_EQ(render("{{ x }} {{ x | tojson }} {{ x == 18446744073709551615 }} {{ x + 1 }}", {{"x", UINT64_MAX}}),
             "18446744073709551615 18446744073709551615 True 18446744073709551616");

@@ -53,7 +53,7 @@ using Reasons = std::map<std::string, const char*>;
 
 constexpr const char* kHtml = "makes HTML, which no prompt is";
 constexpr const char* kRandom = "a prompt must come out the same every time";
-constexpr const char* kLoader = "templates stand alone: transformers gives them no loader";
+constexpr const char* kLoader = "templates stand alone: transformers gives them no loader, and none extends another";
 constexpr const char* kBytes = "there is no type for bytes";
 constexpr const char* kChanges = "changes its value, which the sandbox refuses";
 constexpr const char* kNumberParts = "parts of numbers, of no use in a prompt";
