@@ -540,6 +540,7 @@ class Interpreter {
 
   static Value dictionary_of(std::vector<std::pair<std::string, Value>> named) {
     std::vector<std::pair<Value, Value>> entries;
+    entries.reserve(named.size());
     for (auto& [name, value] : named) entries.emplace_back(name, std::move(value));
     return Value::dictionary(std::move(entries));
   }

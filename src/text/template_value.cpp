@@ -39,7 +39,10 @@ std::optional<std::partial_ordering> compare_numbers(const Value& left, const Va
   const double* a = left.get<double>();
   const double* b = right.get<double>();
   if (a != nullptr && b != nullptr) return *a <=> *b;
-  if (b != nullptr) return 0 <=> *compare_numbers(right, left);
+  if (b != nullptr) {
+    const std::partial_ordering order = *compare_numbers(right, left);
+    return std::is_lt(order) ? std::partial_ordering::greater : std::is_gt(order) ? std::partial_ordering::less : order;
+  }
   if (a == nullptr) {
     if (left.get<int64_t>() != nullptr && right.get<int64_t>() != nullptr) {
       return *left.get<int64_t>() <=> *right.get<int64_t>();
@@ -332,7 +335,7 @@ bool have_order(const Value& left, const Value& right) {
 }  // namespace
 
 int compare_values(const Value& left, const Value& right) {
-  if (const auto order = compare_numbers(left, right)) return *order < 0 ? -1 : *order > 0 ? 1 : 0;
+  if (const auto order = compare_numbers(left, right)) return std::is_lt(*order) ? -1 : std::is_gt(*order) ? 1 : 0;
   if (left.string() != nullptr && right.string() != nullptr) {
     const int order = left.string()->compare(*right.string());
     return order < 0 ? -1 : order > 0 ? 1 : 0;
