@@ -32,7 +32,7 @@ Continuation run_continuation(decode::Engine& engine, const decode::OpenedModel&
                               decode::GenerationRequest request, const std::vector<std::string>& stop_strings,
                               const ContinuationEvents& events, const base::StopRequest& interrupt) {
   Continuation result;
-  decode::TextStream stream(opened.tokenizer, stop_strings);
+  decode::TextStream stream(opened.tokenizer, request.prompt, stop_strings);
   const auto start = std::chrono::steady_clock::now();
   bool ended = false;
   std::string failure;

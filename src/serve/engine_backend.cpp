@@ -13,7 +13,7 @@
 #include "decode/opened_model.h"
 #include "decode/stop_strings.h"
 #include "text/byte_level.h"
-#include "text/stream_decoder.h"
+#include "text/continuation_decoder.h"
 #include "text/utf8.h"
 
 namespace incontext::serve {
@@ -36,43 +36,27 @@ Finish finish_of(decode::Finish finish) {
 /// The text of a continuation, token by token, ended by stop strings.
 class ContinuationText {
  public:
-  // Decoders trim the space that begins a text, and a continuation begins none: the last token of the prompt goes
-  // before it, and what it says is taken away again.
-  ContinuationText(const std::shared_ptr<const text::Tokenizer>& tokenizer, int64_t last_of_prompt,
-                   const ContinuationRequest& asked)
-      : decoder_(tokenizer, asked.skip_special_tokens),
+  ContinuationText(const std::shared_ptr<const text::Tokenizer>& tokenizer, const ContinuationRequest& asked)
+      : decoder_(tokenizer, asked.prompt, asked.skip_special_tokens),
         stops_(asked.stop, asked.include_stop),
-        before_stops_(asked.min_tokens) {
-    text::StreamDecoder alone(tokenizer, asked.skip_special_tokens);
-    alone.push(last_of_prompt);
-    held_ = alone.finish();
-    decoder_.push(last_of_prompt);
-  }
+        before_stops_(asked.min_tokens) {}
 
   std::string push(int64_t token) {
-    const std::string piece = without_prompt(decoder_.push(token));
+    const std::string piece = decoder_.push(token);
     if (before_stops_ <= 0) return stops_.add(piece);
     --before_stops_;
     return piece;
   }
   std::string finish() {
-    const std::string shown = stops_.add(without_prompt(decoder_.finish()));
+    const std::string shown = stops_.add(decoder_.finish());
     return stops_.stopped() ? shown : shown + stops_.finish();
   }
   bool stopped() const { return stops_.stopped(); }
 
  private:
-  std::string without_prompt(std::string piece) {
-    if (piece.empty()) return piece;
-    if (piece.starts_with(held_)) piece.erase(0, held_.size());
-    held_.clear();
-    return piece;
-  }
-
-  text::StreamDecoder decoder_;
+  text::ContinuationDecoder decoder_;
   decode::StopStrings stops_;
   int64_t before_stops_;  // tokens in whose text no stop string is looked for
-  std::string held_;      // what the decoder had not yet told of the prompt
 };
 
 class EngineBackend : public Backend {
@@ -131,7 +115,7 @@ class EngineBackend : public Backend {
 
   int64_t submit(ContinuationRequest asked, ContinuationEvents events) override {
     decode::GenerationRequest request;
-    const int64_t last_of_prompt = asked.prompt.back();
+    auto text = std::make_shared<ContinuationText>(opened_.tokenizer, asked);
     request.prompt = std::move(asked.prompt);
     request.max_tokens = asked.max_tokens;
     request.sampling = std::move(asked.sampling);
@@ -146,7 +130,6 @@ class EngineBackend : public Backend {
     request.top_logprobs = asked.top_logprobs;
     request.prompt_logprobs = asked.prompt_logprobs;
 
-    auto text = std::make_shared<ContinuationText>(opened_.tokenizer, last_of_prompt, asked);
     auto told = std::make_shared<ContinuationEvents>(std::move(events));
     decode::GenerationEvents inner;
     inner.on_prompt = [told](int64_t done, int64_t reused) { told->on_prompt(done, reused); };

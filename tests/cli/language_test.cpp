@@ -36,6 +36,12 @@ TEST_F(Stories, AreToldTheSameWayEveryTime) {
   }
 }
 
+// Its decoder drops the space that begins a text, and a continuation begins none.
+TEST_F(Stories, GoOnWithASpace) {
+  const Json told = generate({"--prompt", "Once upon", "--max-tokens", "3"});
+  EXPECT_EQ(told["text"].get<std::string>().find(" a time"), 0U) << told.dump();
+}
+
 TEST_F(Stories, FollowSeedTemperatureAndStops) {
   const std::vector<std::string> sampled = {"--prompt",     "The dog", "--temperature", "1",
                                             "--max-tokens", "40",      "--seed"};
