@@ -31,7 +31,7 @@ namespace incontext::kernels {
 namespace {
 
 constexpr std::size_t kStreams = 4;            // rows of the weight that are read side by side
-constexpr int64_t kAhead = 2048;               // elements of a stream that are fetched ahead
+constexpr int64_t kAhead = 1024;               // elements of a stream that are fetched ahead
 constexpr int64_t kLanes = 16;                 // steps in a vector
 constexpr int64_t kPart = kLanes * kBf16Step;  // of the depth: 1 KiB of a row
 
@@ -54,13 +54,14 @@ INCONTEXT_AVX512 inline __m512i halves(const uint16_t* low, const uint16_t* high
   return _mm512_inserti64x4(first, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(high)), 1);
 }
 
-/// out[p] = pair p of each of 16 steps, for the 8 pairs from `from` on.
-INCONTEXT_AVX512 inline void transpose_half(const uint16_t* from, __m512i (&out)[8]) {
+/// out[p] = pair p of each of 16 steps, for the 8 pairs from `from` on. Meanwhile half of what comes later is fetched.
+INCONTEXT_AVX512 inline void transpose_half(const uint16_t* from, const uint16_t* ahead, __m512i (&out)[8]) {
   __m512i lines[8];
 #pragma GCC unroll 8
   for (std::size_t i = 0; i < 8; ++i) {  // steps 0 … 3 beside 4 … 7, then 8 … 11 beside 12 … 15
-    const uint16_t* line = from + static_cast<int64_t>(i < 4 ? i : i + 4) * kBf16Step;
-    lines[i] = halves(line, line + 4 * kBf16Step);
+    const int64_t line = static_cast<int64_t>(i < 4 ? i : i + 4) * kBf16Step;
+    _mm_prefetch(ahead + static_cast<int64_t>(i) * kBf16Step, _MM_HINT_T0);
+    lines[i] = halves(from + line, from + line + 4 * kBf16Step);
   }
   __m512i fours[8];  // [steps 0 … 7 or 8 … 15][pair modulo 4]: pairs p and p + 4 in every other quarter
 #pragma GCC unroll 2
@@ -81,67 +82,97 @@ INCONTEXT_AVX512 inline void transpose_half(const uint16_t* from, __m512i (&out)
   }
 }
 
-/// sums[r] += 16 steps of a weight with row r, of which `steps` are there. x is [kRows][2 parities][16 pairs][16
-/// steps].
-template <std::size_t kRows>
-INCONTEXT_AVX512 inline void add_steps(const float* x, const uint16_t* weight, int64_t steps, float* sums) {
-  __m512 even[kRows];
-  __m512 odd[kRows];
+/// step[c][r] = 16 steps of column c of a weight with row r, from its k on. x is [kRows][2 parities][16 pairs][16
+/// steps]. Some columns at once, because each sum is a chain of 16 multiply-adds.
+template <std::size_t kRows, std::size_t kColumns>
+INCONTEXT_AVX512 inline void multiply_steps(const float* x, const uint16_t* const* from, const uint16_t* const* ahead,
+                                            float* step) {
+  __m512 even[kColumns][kRows];
+  __m512 odd[kColumns][kRows];
 #pragma GCC unroll 4
-  for (std::size_t r = 0; r < kRows; ++r) even[r] = odd[r] = _mm512_setzero_ps();
+  for (std::size_t i = 0; i < kColumns * kRows; ++i)
+    even[i / kRows][i % kRows] = odd[i / kRows][i % kRows] = _mm512_setzero_ps();
 #pragma GCC unroll 2
   for (int64_t half = 0; half < 2; ++half) {
-    __m512i pairs[8];
-    transpose_half(weight + half * kBf16Step / 2, pairs);
+    __m512i pairs[kColumns][8];
+#pragma GCC unroll 4
+    for (std::size_t c = 0; c < kColumns; ++c) {
+      transpose_half(from[c] + half * kBf16Step / 2, ahead[c] + half * kPart / 2, pairs[c]);
+    }
 #pragma GCC unroll 8
     for (int64_t p = 0; p < 8; ++p) {
       const auto at = static_cast<std::size_t>(p);
-      const __m512 left = _mm512_castsi512_ps(_mm512_slli_epi32(pairs[at], 16));
-      const __m512 right =
-          _mm512_castsi512_ps(_mm512_and_epi32(pairs[at], _mm512_set1_epi32(static_cast<int>(0xFFFF0000U))));
 #pragma GCC unroll 4
-      for (std::size_t r = 0; r < kRows; ++r) {
-        const float* row = x + static_cast<int64_t>(r) * kPart + (half * 8 + p) * kLanes;
-        even[r] = _mm512_fmadd_ps(_mm512_load_ps(row), left, even[r]);
-        odd[r] = _mm512_fmadd_ps(_mm512_load_ps(row + kPart / 2), right, odd[r]);
+      for (std::size_t c = 0; c < kColumns; ++c) {
+        const __m512 left = _mm512_castsi512_ps(_mm512_slli_epi32(pairs[c][at], 16));
+        const __m512 right =
+            _mm512_castsi512_ps(_mm512_and_epi32(pairs[c][at], _mm512_set1_epi32(static_cast<int>(0xFFFF0000U))));
+#pragma GCC unroll 4
+        for (std::size_t r = 0; r < kRows; ++r) {
+          const float* row = x + static_cast<int64_t>(r) * kPart + (half * 8 + p) * kLanes;
+          even[c][r] = _mm512_fmadd_ps(_mm512_load_ps(row), left, even[c][r]);
+          odd[c][r] = _mm512_fmadd_ps(_mm512_load_ps(row + kPart / 2), right, odd[c][r]);
+        }
       }
     }
   }
-  alignas(64) float step[kRows][kLanes];
 #pragma GCC unroll 4
-  for (std::size_t r = 0; r < kRows; ++r) _mm512_store_ps(step[r], _mm512_add_ps(even[r], odd[r]));
-  if (steps == kLanes) {
-#pragma GCC unroll 16
-    for (std::size_t s = 0; s < kLanes; ++s) {
+  for (std::size_t c = 0; c < kColumns; ++c) {
 #pragma GCC unroll 4
-      for (std::size_t r = 0; r < kRows; ++r) sums[r] += step[r][s];
+    for (std::size_t r = 0; r < kRows; ++r) {
+      _mm512_store_ps(step + (c * kRows + r) * static_cast<std::size_t>(kLanes), _mm512_add_ps(even[c][r], odd[c][r]));
     }
-    return;
   }
-  for (std::size_t s = 0; s < static_cast<std::size_t>(steps); ++s) {
-    for (std::size_t r = 0; r < kRows; ++r) sums[r] += step[r][s];
+}
+
+/// sums[i] += step[i][0], then step[i][1] …, for four i.
+INCONTEXT_AVX512 inline void add_in_order(const float* step, int64_t steps, float* sums) {
+  __m128 sum = _mm_loadu_ps(sums);
+  if (steps == kLanes) {
+#pragma GCC unroll 4
+    for (int64_t s = 0; s < kLanes; s += 4) {
+      __m128 rows[4];
+#pragma GCC unroll 4
+      for (int64_t i = 0; i < 4; ++i) rows[i] = _mm_load_ps(step + i * kLanes + s);
+      _MM_TRANSPOSE4_PS(rows[0], rows[1], rows[2], rows[3]);
+#pragma GCC unroll 4
+      for (const __m128& row : rows) sum = _mm_add_ps(sum, row);
+    }
+  } else {
+    for (int64_t s = 0; s < steps; ++s) {
+      sum = _mm_add_ps(sum, _mm_set_ps(step[3 * kLanes + s], step[2 * kLanes + s], step[kLanes + s], step[s]));
+    }
   }
+  _mm_storeu_ps(sums, sum);
 }
 
 /// sums[c][r] = column c of the weight times row r. Compiled by itself, because no arithmetic in it may move out of
 /// where denormals are 0.
 template <std::size_t kRows>
 INCONTEXT_AVX512 __attribute__((noinline)) void dot_columns(const float* x, const uint16_t* const (&column)[kStreams],
-                                                            int64_t depth, float (&sums)[kStreams][kRows]) {
-  for (auto& sum : sums) std::fill_n(sum, kRows, 0.0F);
+                                                            int64_t depth, float (&sums)[kStreams * kRows]) {
+  constexpr std::size_t kAtOnce = kRows <= 2 ? 2 : 1;
+  static_assert(kStreams == 4);  // so that there are fours of sums
+  alignas(64) float step[kStreams * kRows * static_cast<std::size_t>(kLanes)];
+  alignas(64) uint16_t rest[kStreams][kPart];
+  std::fill_n(sums, kStreams * kRows, 0.0F);
   for (int64_t k = 0; k < depth; k += kPart, x += static_cast<int64_t>(kRows) * kPart) {
     const int64_t there = std::min(kPart, depth - k);
+    const uint16_t* from[kStreams];
+    const uint16_t* ahead[kStreams];
     for (std::size_t c = 0; c < kStreams; ++c) {
-      const uint16_t* from = column[c] + k;
-      if (there == kPart) {
-#pragma GCC unroll 16
-        for (int64_t line = 0; line < kPart; line += kBf16Step) _mm_prefetch(from + line + kAhead, _MM_HINT_T0);
-        add_steps<kRows>(x, from, kLanes, sums[c]);
-        continue;
-      }
-      alignas(64) uint16_t rest[kPart] = {};
-      std::copy_n(from, there, rest);
-      add_steps<kRows>(x, rest, (there + kBf16Step - 1) / kBf16Step, sums[c]);
+      from[c] = column[c] + k;
+      ahead[c] = from[c] + kAhead;
+      if (there == kPart) continue;
+      std::fill_n(std::copy_n(from[c], there, rest[c]), kPart - there, uint16_t{0});
+      from[c] = rest[c];
+    }
+#pragma GCC unroll 4
+    for (std::size_t c = 0; c < kStreams; c += kAtOnce) {
+      multiply_steps<kRows, kAtOnce>(x, from + c, ahead + c, step + c * kRows * static_cast<std::size_t>(kLanes));
+    }
+    for (std::size_t i = 0; i < kStreams * kRows; i += 4) {
+      add_in_order(step + i * static_cast<std::size_t>(kLanes), (there + kBf16Step - 1) / kBf16Step, sums + i);
     }
   }
 }
@@ -157,7 +188,7 @@ void multiply(const float* x, int64_t depth, const WeightMatrix& w, int64_t row,
       const int64_t place = std::min(static_cast<int64_t>(c) * stripe + j, columns - 1);
       stream[c] = weight + (column + place) * w.stride;
     }
-    float sums[kStreams][kRows];
+    float sums[kStreams * kRows];
     {
       const DenormalsAreZero scope;
       dot_columns<kRows>(x, stream, depth, sums);
@@ -166,7 +197,7 @@ void multiply(const float* x, int64_t depth, const WeightMatrix& w, int64_t row,
       const int64_t place = static_cast<int64_t>(c) * stripe + j;
       if (place >= columns) break;
       for (std::size_t r = 0; r < kRows; ++r) {
-        store_output(w, row + static_cast<int64_t>(r), column + place, sums[c][r]);
+        store_output(w, row + static_cast<int64_t>(r), column + place, sums[c * kRows + r]);
       }
     }
   }
