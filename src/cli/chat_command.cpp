@@ -6,17 +6,15 @@
 #include "cli/commands.h"
 #include "cli/continuation.h"
 #include "cli/generation_flags.h"
+#include "decode/engine.h"
+#include "decode/opened_model.h"
+#include "ops/settings.h"
+#include "tensor/device.h"
 
 namespace incontext::cli {
 namespace {
 
 using base::Json;
-
-struct ChatArguments {
-  GenerationFlags generation;
-  std::string system;
-  ChatArguments() { generation.max_tokens = 1024; }
-};
 
 constexpr const char* kHelp =
     "/clear  begin again\n/system TEXT  begin again with this system message; alone: without one\n/stats  what the "
@@ -92,7 +90,9 @@ class Chat {
   std::string stats_ = "no answer yet";
 };
 
-void run_chat(const ChatArguments& arguments) {
+}  // namespace
+
+void run_chat(const ChatArguments& arguments, Invocation&) {
   arguments.generation.compute.start();
   const decode::OpenedModel opened =
       decode::open_model(arguments.generation.folder(/*quiet=*/false), arguments.generation.compute.operations());
@@ -110,17 +110,6 @@ void run_chat(const ChatArguments& arguments) {
     if (terminal) std::cout << "> " << std::flush;
     if (!std::getline(std::cin, line) || !chat.take(line)) break;
   }
-}
-
-}  // namespace
-
-void add_chat_command(CLI::App& app, Invocation&) {
-  auto arguments = std::make_shared<ChatArguments>();
-  CLI::App* command = app.add_subcommand("chat", "Talk with a language model");
-  arguments->generation.add_to(*command);
-  command->add_option("--system", arguments->system, "system message")->type_name("TEXT");
-  command->footer("Example:\n  incontext chat models/Llama-3.2-1B-Instruct --system 'Answer in one sentence.'");
-  command->callback([arguments] { run_chat(*arguments); });
 }
 
 }  // namespace incontext::cli

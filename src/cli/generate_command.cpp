@@ -9,17 +9,11 @@
 #include "cli/commands.h"
 #include "cli/continuation.h"
 #include "cli/generation_flags.h"
+#include "ops/settings.h"
+#include "tensor/device.h"
 
 namespace incontext::cli {
 namespace {
-
-struct GenerateArguments {
-  GenerationFlags generation;
-  std::string prompt, file;
-  bool chat = false;
-  bool json = false;
-  bool quiet = false;
-};
 
 std::string read_prompt(const GenerateArguments& arguments) {
   base::check(arguments.prompt.empty() || arguments.file.empty(), "generate: expected --prompt or --file, got both");
@@ -35,6 +29,8 @@ std::vector<int64_t> encode(const GenerateArguments& arguments, const decode::Op
   base::check(!tokens.empty(), "generate: the prompt holds no token; expected --prompt TEXT or --file FILE");
   return tokens;
 }
+
+}  // namespace
 
 void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
   const auto start = std::chrono::steady_clock::now();
@@ -97,21 +93,6 @@ void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
     }
   }
   if (interrupt.requested()) invocation.exit_status = interrupt.exit_status();
-}
-
-}  // namespace
-
-void add_generate_command(CLI::App& app, Invocation& invocation) {
-  auto arguments = std::make_shared<GenerateArguments>();
-  CLI::App* command = app.add_subcommand("generate", "Continue a text with a language model");
-  arguments->generation.add_to(*command);
-  command->add_option("--prompt,-p", arguments->prompt, "the text to continue")->type_name("TEXT");
-  command->add_option("--file,-f", arguments->file, "read the text from a file; -: from standard input");
-  command->add_flag("--chat", arguments->chat, "the text is a message; render it with the model's chat template");
-  command->add_flag("--json", arguments->json, "print one JSON object");
-  command->add_flag("--quiet", arguments->quiet, "no progress, no figures");
-  command->footer("Example:\n  incontext generate models/Llama-3.2-1B --prompt 'Once upon a time' --max-tokens 64");
-  command->callback([arguments, &invocation] { run_generate(*arguments, invocation); });
 }
 
 }  // namespace incontext::cli

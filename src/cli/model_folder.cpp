@@ -1,6 +1,6 @@
 #include "cli/model_folder.h"
 
-#include "train/checkpoint.h"
+#include "train/checkpoint_folders.h"
 
 namespace incontext::cli {
 

@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "base/error.h"
+#include "eval/baselines/bootstrap.h"
 #include "ops/next_token_loss.h"
 #include "train/objective.h"
 

@@ -13,7 +13,7 @@ namespace fs = std::filesystem;
 void add_named_files(const fs::path& folder, std::map<std::string, ChatTemplate>& templates) {
   if (!fs::is_directory(folder)) return;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    if (entry.path().extension() != ".jinja") continue;
+    if (entry.path().extension() != ".jinja" || base::is_hidden(entry.path())) continue;
     templates.emplace(entry.path().stem().string(), ChatTemplate(base::read_file(entry.path()), entry.path().string()));
   }
 }

@@ -1,10 +1,7 @@
 #include "train/checkpoint.h"
 
-#include <algorithm>
-#include <charconv>
-#include <vector>
-
 #include "base/file.h"
+#include "base/text.h"
 #include "models/checkpoint.h"
 #include "tensor/safetensors.h"
 
@@ -13,32 +10,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kPrefix = "checkpoint-";
-constexpr const char* kPartial = ".partial-checkpoint-";
 constexpr const char* kStateFile = "trainer_state.safetensors";
 constexpr const char* kFormat = "incontext-trainer-1";
-
-std::optional<int64_t> whole_number(const std::string& text) {
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < 0) return std::nullopt;
-  return value;
-}
-
-// (step, path), oldest first.
-std::vector<std::pair<int64_t, fs::path>> list_checkpoints(const fs::path& run) {
-  std::vector<std::pair<int64_t, fs::path>> found;
-  if (!fs::is_directory(run)) return found;
-  for (const fs::directory_entry& entry : fs::directory_iterator(run)) {
-    const std::string name = entry.path().filename().string();
-    if (!name.starts_with(kPrefix) || !entry.is_directory()) continue;
-    if (const auto step = whole_number(name.substr(std::string(kPrefix).size()))) {
-      found.emplace_back(*step, entry.path());
-    }
-  }
-  std::sort(found.begin(), found.end());
-  return found;
-}
 
 void write_state(const Trainer& trainer, const fs::path& path, uint64_t records_bytes) {
   tensor::NamedTensors tensors;
@@ -56,7 +29,7 @@ void write_state(const Trainer& trainer, const fs::path& path, uint64_t records_
 
 uint64_t read_count(const tensor::SafetensorsFile& file, const char* key, const fs::path& path) {
   const auto entry = file.metadata().find(key);
-  const auto value = entry == file.metadata().end() ? std::nullopt : whole_number(entry->second);
+  const auto value = entry == file.metadata().end() ? std::nullopt : base::whole_number(entry->second);
   base::check(value.has_value(), "{}: expected metadata '{}', a whole number", path.string(), key);
   return static_cast<uint64_t>(*value);
 }
@@ -65,9 +38,9 @@ uint64_t read_count(const tensor::SafetensorsFile& file, const char* key, const 
 
 fs::path save_checkpoint(const Trainer& trainer, const fs::path& run, uint64_t records_bytes) {
   const std::string number = fmt::format("{:06}", trainer.steps_done());
-  const fs::path target = run / (kPrefix + number);
+  const fs::path target = run / (kCheckpointPrefix + number);
   if (fs::exists(target)) return target;
-  const fs::path partial = run / (kPartial + number);
+  const fs::path partial = run / (kPartialPrefix + number);
   fs::remove_all(partial);
   base::make_directories(partial);
   try {
@@ -80,12 +53,6 @@ fs::path save_checkpoint(const Trainer& trainer, const fs::path& run, uint64_t r
   }
   base::rename_into_place(partial, target);
   return target;
-}
-
-std::optional<fs::path> latest_checkpoint(const fs::path& run) {
-  const auto found = list_checkpoints(run);
-  if (found.empty()) return std::nullopt;
-  return found.back().second;
 }
 
 uint64_t load_checkpoint(Trainer& trainer, const fs::path& checkpoint) {
@@ -113,17 +80,6 @@ void load_initial_weights(Trainer& trainer) {
   if (folder.empty()) return;
   base::check(fs::is_directory(folder), "training.initial_weights: {}: no such directory", folder.string());
   trainer.objective().load_model(trainer.model(), latest_checkpoint(folder).value_or(folder));
-}
-
-void prune_checkpoints(const fs::path& run, int64_t keep) {
-  auto found = list_checkpoints(run);
-  while (static_cast<int64_t>(found.size()) > keep) {
-    fs::remove_all(found.front().second);
-    found.erase(found.begin());
-  }
-  for (const fs::directory_entry& entry : fs::directory_iterator(run)) {
-    if (entry.path().filename().string().starts_with(kPartial)) fs::remove_all(entry.path());
-  }
 }
 
 }  // namespace incontext::train

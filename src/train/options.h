@@ -5,7 +5,7 @@
 
 #include "base/options.h"
 #include "models/decoder_options.h"
-#include "tasks/task.h"
+#include "tasks/task_options.h"
 #include "train/schedule.h"
 
 namespace incontext::train {

@@ -1,12 +1,14 @@
 #include "train/run.h"
 
 #include <chrono>
+#include <iostream>
 #include <optional>
 
 #include "base/directory_lock.h"
 #include "base/file.h"
 #include "base/progress.h"
 #include "base/signals.h"
+#include "base/text.h"
 #include "train/checkpoint.h"
 #include "train/run_log.h"
 
@@ -75,6 +77,9 @@ class Run {
     base::StopRequest stop("stopping after this step", "stopped at once; the last checkpoint stands");
     std::optional<base::Progress> progress;
     if (!place_.quiet) {
+      if (const tasks::PackedText* text = trainer_.objective().text()) {
+        for (const std::string& note : text->notes()) std::cerr << "note: " << base::printable(note) << "\n";
+      }
       progress.emplace(name_, training.steps, "steps");
       progress->start_from(trainer_.steps_done());
     }

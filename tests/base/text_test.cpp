@@ -79,5 +79,13 @@ TEST(Text, QuotesCsvFields) {
   EXPECT_EQ(csv_line({"a", "b,c", ""}), "a,\"b,c\",\n");
 }
 
+TEST(Text, WholeNumbersAreDigitsAlone) {
+  EXPECT_EQ(whole_number("000120"), 120);
+  EXPECT_EQ(whole_number("9223372036854775807"), INT64_MAX);
+  for (const char* other : {"", "-1", "+1", "1.5", " 1", "1 ", "9223372036854775808", "one"}) {
+    EXPECT_EQ(whole_number(other), std::nullopt) << other;
+  }
+}
+
 }  // namespace
 }  // namespace incontext::base

@@ -257,6 +257,7 @@ TEST_F(ChatTemplateFiles, TheFileOfItsOwnComesFirst) {
   write("tokenizer_config.json", R"({"chat_template": "config"})");
   write("chat_template.jinja", "file\n");
   write("additional_chat_templates/tool_use.jinja", "tools");
+  write("additional_chat_templates/._tool_use.jinja", "{% what macOS leaves beside files");
   EXPECT_EQ(rendered(), "file");
   EXPECT_EQ(rendered(Json::array()), "tools");
 }
