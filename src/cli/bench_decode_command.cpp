@@ -34,7 +34,7 @@ base::Json bench_prefill(const BenchDecodeArguments& arguments, const models::La
 }  // namespace
 
 void run_bench_decode(const BenchDecodeArguments& arguments, Invocation&) {
-  const tensor::Runtime runtime = arguments.compute.start();
+  const tensor::Runtime runtime = arguments.compute.start_on_cpu("bench decode");
   const models::LanguageModel model(find_model_folder(arguments.model), torch::kCPU, arguments.compute.operations());
   base::Json results = base::Json::array();
   if (!arguments.json) {

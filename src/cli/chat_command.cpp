@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "base/text.h"
+#include "cli/cache_file.h"
 #include "cli/commands.h"
 #include "cli/continuation.h"
 #include "cli/generation_flags.h"
@@ -48,6 +49,10 @@ class Chat {
     return true;
   }
 
+  void save() const {
+    if (!prompt_.empty()) save_cache(arguments_.generation, opened_, engine_, prompt_, answer_);
+  }
+
  private:
   void begin(const std::string& system) {
     system_ = system;
@@ -60,6 +65,7 @@ class Chat {
     try {
       decode::GenerationRequest request = arguments_.generation.request(opened_);
       request.prompt = opened_.encode_chat(messages_, nullptr);
+      prompt_ = request.prompt;
       const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
       request.max_tokens = std::min(request.max_tokens, opened_.model->config().context - prompt_tokens);
       base::check(request.max_tokens > 0, "the conversation has {} tokens and the model's context holds {}: /clear",
@@ -72,6 +78,7 @@ class Chat {
       const Continuation result =
           run_continuation(engine_, opened_, std::move(request), arguments_.generation.stop, events, interrupt);
       std::cout << "\n";
+      answer_ = result.tokens;
       messages_.push_back({{"role", "assistant"}, {"content", result.text}});
       stats_ = fmt::format("{} prompt tokens ({} reused) in {:.2f} s, {} tokens in {:.2f} s, cache {}", prompt_tokens,
                            result.reused_tokens, result.prefill_seconds, result.tokens.size(), result.decode_seconds,
@@ -87,13 +94,14 @@ class Chat {
   decode::Engine& engine_;
   std::string system_;
   Json messages_;
+  std::vector<int64_t> prompt_, answer_;  // of the last turn
   std::string stats_ = "no answer yet";
 };
 
 }  // namespace
 
 void run_chat(const ChatArguments& arguments, Invocation&) {
-  arguments.generation.compute.start();
+  arguments.generation.compute.start_on_cpu("chat");
   const decode::OpenedModel opened =
       decode::open_model(arguments.generation.folder(/*quiet=*/false), arguments.generation.compute.operations());
   base::check(opened.chat.has_value(), "{}; use incontext generate", opened.chat_problem);
@@ -102,6 +110,9 @@ void run_chat(const ChatArguments& arguments, Invocation&) {
   decode::EngineOptions options;
   options.sampled_tokens = opened.sampled_tokens();
   decode::Engine engine(*opened.model, options);
+  if (const int64_t loaded = load_cache(arguments.generation, opened, engine); loaded > 0) {
+    std::cerr << fmt::format("note: {} tokens are remembered; an equal beginning is not computed again\n", loaded);
+  }
   Chat chat(arguments, opened, engine);
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
   if (terminal) std::cout << "/help tells what else there is\n";
@@ -110,6 +121,7 @@ void run_chat(const ChatArguments& arguments, Invocation&) {
     if (terminal) std::cout << "> " << std::flush;
     if (!std::getline(std::cin, line) || !chat.take(line)) break;
   }
+  chat.save();
 }
 
 }  // namespace incontext::cli

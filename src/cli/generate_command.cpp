@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "base/text.h"
+#include "cli/cache_file.h"
 #include "cli/commands.h"
 #include "cli/continuation.h"
 #include "cli/generation_flags.h"
@@ -35,7 +36,7 @@ std::vector<int64_t> encode(const GenerateArguments& arguments, const decode::Op
 void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
   const auto start = std::chrono::steady_clock::now();
   const GenerationFlags& flags = arguments.generation;
-  flags.compute.start();
+  flags.compute.start_on_cpu("generate");
   const bool quiet = arguments.quiet || arguments.json;
   const decode::OpenedModel opened = decode::open_model(flags.folder(quiet), flags.compute.operations());
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -50,9 +51,11 @@ void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
       std::max<int64_t>(0, std::min(request.max_tokens, opened.model->config().context - prompt_tokens));
   decode::EngineOptions options;
   options.sampled_tokens = opened.sampled_tokens();
-  options.prefix_memory = 0;
+  if (flags.save_cache.empty() && flags.load_cache.empty()) options.prefix_memory = 0;
   decode::Engine engine(*opened.model, options);
   engine.check_policy(request.policy);
+  const int64_t loaded = load_cache(flags, opened, engine);
+  const std::vector<int64_t> prompt = request.prompt;
   if (!quiet && !flags.ignore_eos) std::cerr << "note: " << opened.describe_ends() << "\n";
 
   base::StopRequest interrupt("stopping after this token");
@@ -72,12 +75,14 @@ void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
     };
   }
   const Continuation result = run_continuation(engine, opened, std::move(request), flags.stop, events, interrupt);
+  save_cache(flags, opened, engine, prompt, result.tokens);
   if (arguments.json) {
     const base::Json json = {
         {"text", result.text},
         {"tokens", result.tokens},
         {"finish_reason", result.finish_reason},
         {"prompt_tokens", prompt_tokens},
+        {"reused_tokens", result.reused_tokens},
         {"seconds", {{"load", load_seconds}, {"prefill", result.prefill_seconds}, {"decode", result.decode_seconds}}},
         {"cache_bytes", result.cache_bytes},
         {"cache", flags.cache}};
@@ -86,6 +91,10 @@ void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
     std::cout << "\n";
     if (!quiet) {
       const auto generated = static_cast<double>(result.tokens.size());
+      if (loaded > 0) {
+        std::cerr << fmt::format("{} of the {} tokens in {} were reused\n", result.reused_tokens, loaded,
+                                 flags.load_cache);
+      }
       std::cerr << fmt::format("{} prompt tokens in {:.2f} s, {} tokens in {:.2f} s ({:.1f} per second), cache {}\n",
                                prompt_tokens, result.prefill_seconds, result.tokens.size(), result.decode_seconds,
                                generated / std::max(result.decode_seconds, 1e-9),

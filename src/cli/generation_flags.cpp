@@ -27,6 +27,13 @@ void GenerationFlags::add_to(CLI::App& command) {
   command.add_option("--stop", stop, "text that ends the continuation; may be given again")->type_name("TEXT");
   command.add_flag("--ignore-eos", ignore_eos, "go on past the token that ends a text");
   command.add_option("--cache", cache, "cache policy: full (f16), full:bf16 or full:f32")->capture_default_str();
+  command.add_option("--save-cache", save_cache, "write what the model remembers of prompt and answer to this file")
+      ->type_name("FILE");
+  command
+      .add_option("--load-cache", load_cache,
+                  "begin with what --save-cache wrote: a prompt that begins with the "
+                  "same tokens is not computed again")
+      ->type_name("FILE");
   command.add_flag("--download", download, "fetch the model from the Hugging Face hub if it is not in the cache");
   compute.add_to(command);
   compute.add_inference_precision_to(command);

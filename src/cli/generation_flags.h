@@ -27,6 +27,7 @@ struct GenerationFlags {
   std::vector<std::string> stop;
   bool ignore_eos = false;
   std::string cache = "full";
+  std::string save_cache, load_cache;  // files, or empty
   bool download = false;
   ComputeFlags compute;
 

@@ -1,5 +1,7 @@
 // What flags mean to that which computes.
 
+#include "base/error.h"
+#include "base/text.h"
 #include "cli/generation_flags.h"
 #include "cli/shared_flags.h"
 #include "decode/engine.h"
@@ -11,6 +13,12 @@ namespace incontext::cli {
 
 tensor::Runtime ComputeFlags::start() const {
   return tensor::start(runtime, ops == "kernels" ? tensor::Engine::kernels : tensor::Engine::fallback);
+}
+
+tensor::Runtime ComputeFlags::start_on_cpu(const char* command) const {
+  base::check(runtime.device == "cpu", "{}: --device: expected cpu, got '{}': language models run on the processor",
+              command, base::printable(runtime.device));
+  return start();
 }
 
 ops::Settings ComputeFlags::operations() const {

@@ -60,7 +60,7 @@ void run_serve(const ServeArguments& given, Invocation&) {
   arguments.server.request_timeout = std::chrono::milliseconds(static_cast<int64_t>(arguments.timeout * 1000));
   const std::filesystem::path folder = folder_of(arguments);
   serve::Server server(arguments.server);  // says that it is loading from here on
-  arguments.compute.start();
+  arguments.compute.start_on_cpu("serve");
   const decode::OpenedModel opened = decode::open_model(folder, arguments.compute.operations());
   for (const std::string& note : opened.model->notes()) std::cerr << "note: " << note << "\n";
   if (!opened.chat) std::cerr << "note: " << base::printable(opened.chat_problem) << "; chats are refused\n";

@@ -32,6 +32,8 @@ struct ComputeFlags {
   // What follows is in the program that computes (runtime.cpp).
   /// Starts the runtime; call once, before any tensor work.
   tensor::Runtime start() const;
+  /// The same for a command that has no form on a GPU: another --device is an Error.
+  tensor::Runtime start_on_cpu(const char* command) const;
   ops::Settings operations() const;
 };
 

@@ -185,7 +185,8 @@ void Engine::admit() {
   }
 }
 
-// Gives a sequence a state for the tokens it has so far: an empty one, or a fork of what another sequence holds of them.
+// Gives a sequence a state for the tokens it has so far: an empty one, or a fork of what another sequence holds of
+// them.
 void Engine::open_state(Sequence& sequence) {
   std::vector<int64_t> tokens = sequence.request.prompt;
   tokens.insert(tokens.end(), sequence.generated.begin(), sequence.generated.end());
@@ -393,9 +394,7 @@ void Engine::add_prefix(std::unique_ptr<cache::SequenceState> state) {
 
 const cache::SequenceState* Engine::find_prefix(std::span<const int64_t> tokens,
                                                 const cache::CachePolicy& policy) const {
-  return prefixes_.find(tokens, {.policy = kind_of(policy)->policy(),
-                                 .rope_epoch = model_.rope_epoch(static_cast<int64_t>(tokens.size())),
-                                 .variant = {}});
+  return prefixes_.find(tokens, kind_of(policy)->policy());
 }
 
 // Tells the owner how far the prompt is, and the scores of its tokens.

@@ -1,8 +1,11 @@
 #include "models/language_model.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "cache/saved_state.h"
 #include "models/language_folder.h"
 #include "models/rope_frequencies.h"
 
@@ -23,6 +26,26 @@ LanguageModel::LanguageModel(const std::filesystem::path& folder, torch::Device 
 void LanguageModel::save(const std::filesystem::path& folder) const {
   save_language_folder(decoder_, folder,
                        {.family = config_.model_type, .config = config_.json, .source = files_.get()});
+}
+
+std::unique_ptr<cache::SequenceState> LanguageModel::load_sequence(const std::filesystem::path& path,
+                                                                   const cache::CacheKind& kind) const {
+  std::unique_ptr<cache::SequenceState> state = cache::load_state(path, fingerprint_, kind, cache_shape(0));
+  for (const int64_t token : state->tokens) {
+    base::check(token >= 0 && token < config_.options.vocabulary, "{}: expected token ids below {}, got {}",
+                path.string(), config_.options.vocabulary, token);
+  }
+  const std::unique_ptr<cache::SequenceState> fresh = decoder_.new_sequence(kind, /*capacity=*/0);
+  const auto alike = [](const cache::LayerState& a, const cache::LayerState& b) {
+    return std::equal(a.tensors.begin(), a.tensors.end(), b.tensors.begin(), b.tensors.end(),
+                      [](const auto& one, const auto& other) {
+                        return one.first == other.first && one.second.sizes() == other.second.sizes() &&
+                               one.second.scalar_type() == other.second.scalar_type();
+                      });
+  };
+  base::check(std::equal(state->layers.begin(), state->layers.end(), fresh->layers.begin(), fresh->layers.end(), alike),
+              "{}: the states of its layers are not those of this model", path.string());
+  return state;
 }
 
 std::vector<std::string> LanguageModel::unread() const {
