@@ -55,7 +55,8 @@ TEST_F(LanguageFiles, NoModelAtAll) {
 TEST_F(LanguageFiles, UnknownFamily) {
   copy("llama2");
   change_config("model_type", "bert");
-  EXPECT_CONTAINS(error(), "model_type 'bert' is not one we know: gpt2, incontext, llama, mistral, opt, phi3, qwen2 and qwen3");
+  EXPECT_CONTAINS(error(),
+                  "model_type 'bert' is not one we know: gpt2, incontext, llama, mistral, opt, phi3, qwen2 and qwen3");
 }
 
 TEST_F(LanguageFiles, ConfigWithWrongFields) {
