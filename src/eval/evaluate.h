@@ -1,6 +1,5 @@
 #pragma once
 
-#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -8,9 +7,8 @@
 #include "base/record.h"
 #include "eval/baselines/baseline_options.h"
 #include "eval/baselines/bootstrap.h"
-#include "models/decoder.h"
+#include "models/runs.h"
 #include "tasks/shifted_prompts.h"
-#include "train/options.h"
 
 namespace incontext::eval {
 
@@ -55,7 +53,7 @@ struct EvaluationOptions {
 struct Subject {
   std::string run;  // name in records
   const models::Decoder* decoder = nullptr;
-  train::RunOptions options;
+  models::RunDescription trained;
   int64_t step = 0;
 };
 

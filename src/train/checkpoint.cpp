@@ -1,10 +1,7 @@
 #include "train/checkpoint.h"
 
-#include <algorithm>
-#include <charconv>
-#include <vector>
-
 #include "base/file.h"
+#include "base/text.h"
 #include "models/checkpoint.h"
 #include "tensor/safetensors.h"
 
@@ -13,36 +10,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kPrefix = "checkpoint-";
-constexpr const char* kPartial = ".partial-checkpoint-";
-constexpr const char* kStateFile = "trainer_state.safetensors";
 constexpr const char* kFormat = "incontext-trainer-1";
-
-std::optional<int64_t> whole_number(const std::string& text) {
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < 0) return std::nullopt;
-  return value;
-}
-
-// (step, path), oldest first.
-std::vector<std::pair<int64_t, fs::path>> list_checkpoints(const fs::path& run) {
-  std::vector<std::pair<int64_t, fs::path>> found;
-  if (!fs::is_directory(run)) return found;
-  for (const fs::directory_entry& entry : fs::directory_iterator(run)) {
-    const std::string name = entry.path().filename().string();
-    if (!name.starts_with(kPrefix) || !entry.is_directory()) continue;
-    if (const auto step = whole_number(name.substr(std::string(kPrefix).size()))) {
-      found.emplace_back(*step, entry.path());
-    }
-  }
-  std::sort(found.begin(), found.end());
-  return found;
-}
 
 void write_state(const Trainer& trainer, const fs::path& path, uint64_t records_bytes) {
   tensor::NamedTensors tensors;
-  const auto& parameters = trainer.model().parameters();
+  const auto& parameters = trainer.optimizer().parameters();
   const auto& moments = trainer.optimizer().moments();
   for (size_t i = 0; i < parameters.size(); ++i) {
     tensors["first." + parameters[i].name] = moments[i].first;
@@ -56,7 +28,7 @@ void write_state(const Trainer& trainer, const fs::path& path, uint64_t records_
 
 uint64_t read_count(const tensor::SafetensorsFile& file, const char* key, const fs::path& path) {
   const auto entry = file.metadata().find(key);
-  const auto value = entry == file.metadata().end() ? std::nullopt : whole_number(entry->second);
+  const auto value = entry == file.metadata().end() ? std::nullopt : base::whole_number(entry->second);
   base::check(value.has_value(), "{}: expected metadata '{}', a whole number", path.string(), key);
   return static_cast<uint64_t>(*value);
 }
@@ -65,14 +37,14 @@ uint64_t read_count(const tensor::SafetensorsFile& file, const char* key, const 
 
 fs::path save_checkpoint(const Trainer& trainer, const fs::path& run, uint64_t records_bytes) {
   const std::string number = fmt::format("{:06}", trainer.steps_done());
-  const fs::path target = run / (kPrefix + number);
+  const fs::path target = run / (models::kCheckpointPrefix + number);
   if (fs::exists(target)) return target;
-  const fs::path partial = run / (kPartial + number);
+  const fs::path partial = run / (models::kPartialPrefix + number);
   fs::remove_all(partial);
   base::make_directories(partial);
   try {
-    trainer.objective().save_model(trainer.model(), partial);
-    write_state(trainer, partial / kStateFile, records_bytes);
+    trainer.objective().save(partial);
+    write_state(trainer, partial / models::kTrainerStateFile, records_bytes);
   } catch (...) {
     std::error_code ignored;
     fs::remove_all(partial, ignored);
@@ -82,20 +54,14 @@ fs::path save_checkpoint(const Trainer& trainer, const fs::path& run, uint64_t r
   return target;
 }
 
-std::optional<fs::path> latest_checkpoint(const fs::path& run) {
-  const auto found = list_checkpoints(run);
-  if (found.empty()) return std::nullopt;
-  return found.back().second;
-}
-
 uint64_t load_checkpoint(Trainer& trainer, const fs::path& checkpoint) {
-  trainer.objective().load_model(trainer.model(), checkpoint);
-  const fs::path path = checkpoint / kStateFile;
+  trainer.objective().load(checkpoint);
+  const fs::path path = checkpoint / models::kTrainerStateFile;
   const tensor::SafetensorsFile file(path);
   const auto format = file.metadata().find("format");
   base::check(format != file.metadata().end() && format->second == kFormat, "{}: expected format {}", path.string(),
               kFormat);
-  const auto& parameters = trainer.model().parameters();
+  const auto& parameters = trainer.optimizer().parameters();
   auto& moments = trainer.optimizer().moments();
   for (size_t i = 0; i < parameters.size(); ++i) {
     for (const auto& [prefix, target] : {std::pair{"first.", &moments[i].first}, {"second.", &moments[i].second}}) {
@@ -112,18 +78,7 @@ void load_initial_weights(Trainer& trainer) {
   const fs::path folder = trainer.options().training.initial_weights;
   if (folder.empty()) return;
   base::check(fs::is_directory(folder), "training.initial_weights: {}: no such directory", folder.string());
-  trainer.objective().load_model(trainer.model(), latest_checkpoint(folder).value_or(folder));
-}
-
-void prune_checkpoints(const fs::path& run, int64_t keep) {
-  auto found = list_checkpoints(run);
-  while (static_cast<int64_t>(found.size()) > keep) {
-    fs::remove_all(found.front().second);
-    found.erase(found.begin());
-  }
-  for (const fs::directory_entry& entry : fs::directory_iterator(run)) {
-    if (entry.path().filename().string().starts_with(kPartial)) fs::remove_all(entry.path());
-  }
+  trainer.objective().load_initial(models::model_folder_of(folder));
 }
 
 }  // namespace incontext::train

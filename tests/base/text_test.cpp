@@ -79,5 +79,29 @@ TEST(Text, QuotesCsvFields) {
   EXPECT_EQ(csv_line({"a", "b,c", ""}), "a,\"b,c\",\n");
 }
 
+TEST(Text, PatternsStandForWholeTexts) {
+  for (const char* pattern :
+       {"layers.0.mlp.up", "layers.*", "*.up", "*", "l*0*up", "layers.?.mlp.*", "**layers*up**"}) {
+    EXPECT_TRUE(matches_pattern("layers.0.mlp.up", pattern)) << pattern;
+  }
+  for (const char* pattern : {"", "layers", "layers.0.mlp.u", "layers.0.mlp.up?", "?", "*.down", "l*1*up", "mlp.*"}) {
+    EXPECT_FALSE(matches_pattern("layers.0.mlp.up", pattern)) << pattern;
+  }
+  EXPECT_TRUE(matches_pattern("", ""));
+  EXPECT_TRUE(matches_pattern("", "*"));
+  EXPECT_FALSE(matches_pattern("", "?"));
+  EXPECT_TRUE(matches_pattern("aabab", "*ab")) << "the star takes more than at first";
+  EXPECT_FALSE(matches_pattern("abcabd", "*ab?bd*"));
+  const std::string many(200, 'a');
+  EXPECT_FALSE(matches_pattern(many, "*a*a*a*a*a*a*a*a*a*a*a*a*b")) << "and no time without end";
+}
+
+TEST(Text, WholeNumbersAreDigitsAlone) {
+  EXPECT_EQ(whole_number("0042"), 42);
+  for (const char* text : {"", "-1", "+1", "1.5", "12 ", "x", "99999999999999999999"}) {
+    EXPECT_FALSE(whole_number(text).has_value()) << text;
+  }
+}
+
 }  // namespace
 }  // namespace incontext::base

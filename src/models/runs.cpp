@@ -1,0 +1,85 @@
+#include "models/runs.h"
+
+#include "base/error.h"
+#include "base/options.h"
+#include "models/checkpoint.h"
+#include "models/families.h"
+#include "models/json_fields.h"
+#include "models/llama_folder.h"
+
+namespace incontext::models {
+namespace {
+
+namespace fs = std::filesystem;
+using base::Json;
+
+RunDescription describe(const base::ConfigNode& config) {
+  RunDescription run;
+  base::read_option(config, "seed", run.seed);
+  if (const base::ConfigNode* task = base::find_option(config, "task")) base::read_options(*task, run.task, "task.");
+  base::read_option(config, "training.precision", run.precision);
+  base::read_option(config, "training.curriculum.points.end", run.points);
+  // A plain name, or a group that has one.
+  const base::ConfigNode* objective = config.find("objective");
+  const bool group = objective != nullptr && objective->kind == base::ConfigNode::Kind::mapping;
+  base::read_option(config, group ? "objective.name" : "objective", run.objective);
+  if (run.objective.empty()) run.objective = run.task.default_objective();
+  return run;
+}
+
+bool is_ours(const fs::path& folder) {
+  const fs::path path = folder / "config.json";
+  base::check(fs::is_directory(folder), "{}: expected a model folder", folder.string());
+  base::check(fs::exists(path), "{}: not a model folder: config.json is missing", folder.string());
+  const Json json = read_json(path);
+  return JsonFields(json, path.string()).text("model_type", "") == kModelType;
+}
+
+// Our own model folders carry the options of the run that made them.
+std::optional<RunDescription> described_by_model(const fs::path& folder) {
+  if (!is_ours(folder)) return std::nullopt;
+  const fs::path path = folder / "config.json";
+  const Json json = read_json(path);
+  if (!json.contains("run") || !json["run"].is_object()) return std::nullopt;
+  return describe(base::config_from_json(json["run"], path.string()));
+}
+
+}  // namespace
+
+base::ConfigNode read_run_config(const fs::path& run) {
+  const fs::path path = run / "config.yaml";
+  base::check(fs::exists(path), "{}: not a run directory: config.yaml is missing", run.string());
+  return base::load_yaml(path);
+}
+
+RunFolder find_run(const fs::path& directory) {
+  base::check(fs::is_directory(directory), "{}: no such directory", directory.string());
+  if (fs::exists(directory / kTrainerStateFile)) {
+    const fs::path run = fs::absolute(directory / "").lexically_normal().parent_path().parent_path();
+    return {directory, directory, step_of_checkpoint(directory), describe(read_run_config(run))};
+  }
+  if (!fs::exists(directory / "config.yaml") && fs::exists(directory / "config.json")) {
+    return {directory, directory, 0, described_by_model(directory)};
+  }
+  const RunDescription run = describe(read_run_config(directory));
+  const auto checkpoint = latest_checkpoint(directory);
+  base::check(checkpoint.has_value(), "{}: no checkpoint yet", directory.string());
+  return {directory, *checkpoint, step_of_checkpoint(*checkpoint), run};
+}
+
+Decoder open_decoder(const fs::path& folder, torch::Device device) {
+  if (is_ours(folder)) return load_model(folder, device);
+  Decoder decoder(read_language_config(folder).options, /*input_dims=*/0, /*seed=*/0, device);
+  load_language_parameters(decoder, folder);
+  return decoder;
+}
+
+void load_weights(Decoder& decoder, const fs::path& folder) {
+  if (is_ours(folder)) {
+    load_parameters(decoder, folder);
+  } else {
+    load_language_parameters(decoder, folder);
+  }
+}
+
+}  // namespace incontext::models
