@@ -19,14 +19,15 @@ Tensor some_targets(int64_t tokens, int64_t vocabulary) {
 TEST(NextTokenLoss, AgreesWithLibtorchInDouble) {
   testing::expect_agreement(
       [](const Settings& settings, const std::vector<Tensor>& in) {
-        return next_token_loss(settings, in[0], in[1], some_targets(13, 29));
+        return next_token_loss(settings, in[0], {in[1]}, some_targets(13, 29));
       },
       {draw({13, 8}, "hidden"), draw({29, 8}, "head")}, testing::accumulated(testing::kEpsilonF32, 64, 20));
 }
 
 TEST(NextTokenLoss, GradientsByCentralDifferences) {
-  EXPECT_GRADIENTS([](const std::vector<Tensor>& in) { return next_token_loss({}, in[0], in[1], some_targets(5, 7)); },
-                   {draw({5, 4}, "hidden"), draw({7, 4}, "head")}, testing::float_gradients());
+  EXPECT_GRADIENTS(
+      [](const std::vector<Tensor>& in) { return next_token_loss({}, in[0], {in[1]}, some_targets(5, 7)); },
+      {draw({5, 4}, "hidden"), draw({7, 4}, "head")}, testing::float_gradients());
 }
 
 // A vocabulary so large that the tokens are taken in several parts.
@@ -35,7 +36,7 @@ TEST(NextTokenLoss, PartsAreOneWhole) {
   Tensor hidden = draw({kTokens, 2}, "hidden").set_requires_grad(true);
   Tensor head = draw({kVocabulary, 2}, "head").set_requires_grad(true);
   const Tensor targets = some_targets(kTokens, kVocabulary);
-  next_token_loss({}, hidden, head, targets).backward();
+  next_token_loss({}, hidden, {head}, targets).backward();
   const std::vector<Tensor> ours = {hidden.grad().clone(), head.grad().clone()};
   hidden.mutable_grad() = Tensor();
   head.mutable_grad() = Tensor();
@@ -43,25 +44,43 @@ TEST(NextTokenLoss, PartsAreOneWhole) {
   const Tensor whole =
       torch::cross_entropy_loss(torch::matmul(hidden.to(torch::kFloat64), head.to(torch::kFloat64).t()), targets);
   whole.backward();
-  const Tensor losses = next_token_losses({}, hidden, head, targets);
+  const Tensor losses = next_token_losses({}, hidden, {head}, targets);
   EXPECT_NEAR(losses.mean().item<double>(), whole.item<double>(), 1e-5);
-  EXPECT_NEAR(next_token_loss({}, hidden, head, targets).item<double>(), whole.item<double>(), 1e-5);
+  EXPECT_NEAR(next_token_loss({}, hidden, {head}, targets).item<double>(), whole.item<double>(), 1e-5);
   // A token's gradient sums over the vocabulary, with weights that add up to 2 / kTokens.
   EXPECT_TENSORS_CLOSE(ours[0], hidden.grad(), testing::accumulated(testing::kEpsilonF32, kVocabulary, 2.0 / kTokens));
   EXPECT_TENSORS_CLOSE(ours[1], head.grad(), (testing::Tolerance{.absolute = 1e-8, .relative = 1e-4}));
 }
 
+// A frozen head stays as it is stored, and gives the gradients of its values in fp32.
+TEST(NextTokenLoss, AFrozenHeadInSixteenBits) {
+  const Tensor targets = some_targets(13, 29);
+  for (const auto type : {torch::kBFloat16, torch::kFloat16}) {
+    const Tensor stored = draw({29, 8}, "head").to(type);
+    Tensor hidden = draw({13, 8}, "hidden").set_requires_grad(true);
+    Tensor same = hidden.detach().clone().set_requires_grad(true);
+    const Tensor loss = next_token_loss({}, hidden, {stored}, targets);
+    const Tensor expected = next_token_loss({}, same, {stored.to(torch::kFloat32)}, targets);
+    loss.backward();
+    expected.backward();
+    const testing::Tolerance tolerance = testing::accumulated(testing::kEpsilonF32, 64, 20);
+    EXPECT_TENSORS_CLOSE(loss.detach(), expected.detach(), tolerance);
+    EXPECT_TENSORS_CLOSE(hidden.grad(), same.grad(), tolerance);
+    EXPECT_TENSORS_CLOSE(next_token_losses({}, hidden, {stored}, targets).mean(), expected.detach(), tolerance);
+  }
+}
+
 TEST(NextTokenLoss, CertaintyCostsNothingAndEvennessTheLogarithm) {
   const Tensor head = torch::eye(4).mul(100), hidden = torch::eye(4);
-  EXPECT_NEAR(next_token_loss({}, hidden, head, torch::arange(4, torch::kInt64)).item<double>(), 0, 1e-6);
-  EXPECT_NEAR(next_token_loss({}, torch::zeros({4, 4}), head, torch::arange(4, torch::kInt64)).item<double>(),
+  EXPECT_NEAR(next_token_loss({}, hidden, {head}, torch::arange(4, torch::kInt64)).item<double>(), 0, 1e-6);
+  EXPECT_NEAR(next_token_loss({}, torch::zeros({4, 4}), {head}, torch::arange(4, torch::kInt64)).item<double>(),
               std::log(4.0), 1e-6);
 }
 
 TEST(NextTokenLoss, RefusesShapesThatDoNotFit) {
-  EXPECT_THROW(next_token_loss({}, draw({3, 4}, "h"), draw({5, 3}, "w"), some_targets(3, 5)), base::Error);
-  EXPECT_THROW(next_token_loss({}, draw({3, 4}, "h"), draw({5, 4}, "w"), some_targets(2, 5)), base::Error);
-  EXPECT_THROW(next_token_loss({}, draw({3, 4}, "h"), draw({5, 4}, "w"), torch::zeros({3})), base::Error);
+  EXPECT_THROW(next_token_loss({}, draw({3, 4}, "h"), {draw({5, 3}, "w")}, some_targets(3, 5)), base::Error);
+  EXPECT_THROW(next_token_loss({}, draw({3, 4}, "h"), {draw({5, 4}, "w")}, some_targets(2, 5)), base::Error);
+  EXPECT_THROW(next_token_loss({}, draw({3, 4}, "h"), {draw({5, 4}, "w")}, torch::zeros({3})), base::Error);
 }
 
 }  // namespace
