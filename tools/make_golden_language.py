@@ -68,6 +68,7 @@ GPT2 = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "activation_
         "attn_pdrop": 0.1, "embd_pdrop": 0.1, "resid_pdrop": 0.1, "initializer_range": 0.02, "vocab_size": 96,
         "bos_token_id": 95, "eos_token_id": 95}
 
+# "recomputes": its rotary factors change within the continuation, so that only whole passes are right.
 # "type" is the type of the file's tensors, "shard" the largest shard in bytes, "hub_names" GPT-2's first spelling:
 # names without "transformer." and the causal masks among the weights.
 CASES = {
@@ -82,6 +83,17 @@ CASES = {
         "torch_dtype": "bfloat16",
         # The spelling that transformers 5 writes.
         "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 5000.0}}},
+    "llama_yarn": {"type": "bfloat16", "config": {
+        **LLAMA, "num_key_value_heads": 2, "torch_dtype": "bfloat16", "head_dim": 16,
+        "rope_scaling": {"rope_type": "yarn", "factor": 6.0, "original_max_position_embeddings": 48, "beta_fast": 4.0,
+                         "beta_slow": 0.5, "mscale": 1.5, "mscale_all_dim": 0.5, "truncate": False}}},
+    # Other rotary factors for every length beyond 40 and beyond 16 tokens.
+    "llama_dynamic": {"type": "bfloat16", "recomputes": True, "config": {
+        **LLAMA, "num_key_value_heads": 2, "torch_dtype": "bfloat16", "max_position_embeddings": 40,
+        "rope_scaling": {"type": "dynamic", "factor": 4.0}}},
+    "llama_dynamic_long": {"type": "bfloat16", "recomputes": True, "config": {
+        **LLAMA, "num_key_value_heads": 2, "torch_dtype": "bfloat16", "max_position_embeddings": 16,
+        "rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 5000.0}}},
     "mistral": {"shard": 40_000, "config": {
         **LLAMA, "architectures": ["MistralForCausalLM"], "model_type": "mistral", "num_key_value_heads": 2,
         "rope_theta": 10000.0, "sliding_window": 8}},
@@ -90,6 +102,9 @@ CASES = {
         **QWEN2, "num_hidden_layers": 3, "use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1,
         "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64},
         "torch_dtype": "bfloat16"}},
+    "qwen2_layer_types": {"type": "bfloat16", "config": {
+        **QWEN2, "num_hidden_layers": 3, "use_sliding_window": True, "sliding_window": 8, "max_window_layers": 2,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "torch_dtype": "bfloat16"}},
     "qwen3": {"config": {
         **QWEN2, "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "head_dim": 12, "attention_bias": False,
         "sliding_window": None, "rope_scaling": None, "tie_word_embeddings": False}},
@@ -98,12 +113,17 @@ CASES = {
     "gpt2": {"hub_names": True, "config": GPT2},
     "gpt2_scaled": {"type": "float16", "config": {
         **GPT2, "n_inner": 80, "scale_attn_by_inverse_layer_idx": True, "torch_dtype": "float16"}},
+    "gpt2_unscaled": {"type": "float16", "config": {**GPT2, "scale_attn_weights": False, "torch_dtype": "float16"}},
     "phi3": {"config": PHI3},
     "phi3_long_short": {"type": "bfloat16", "config": {
         **PHI3, "sliding_window": 200, "rope_scaling": LONGROPE, "original_max_position_embeddings": 64,
         "torch_dtype": "bfloat16"}},
     "phi3_long_long": {"type": "bfloat16", "config": {
         **PHI3, "sliding_window": 200, "rope_scaling": LONGROPE, "original_max_position_embeddings": 16,
+        "torch_dtype": "bfloat16"}},
+    # Short factors up to 32 tokens, long ones from there on.
+    "phi3_crossing": {"type": "bfloat16", "recomputes": True, "config": {
+        **PHI3, "sliding_window": 200, "rope_scaling": LONGROPE, "original_max_position_embeddings": 32,
         "torch_dtype": "bfloat16"}},
 }
 
@@ -206,9 +226,9 @@ def reads_back(folder, case, arrays):
     golden = json.loads((folder / "golden.json").read_text())
     with torch.no_grad():
         logits = model.eval()(torch.tensor([golden["prompt"]]), use_cache=False).logits[0].numpy()
-        # Eager attention with a cache; a model that changes its rotary factors on the way is not the same then.
+        # Eager attention with a cache, but where a model changes its rotary factors on the way.
         cached = model.generate(torch.tensor([golden["prompt"]]), max_new_tokens=CONTINUED_TOKENS, do_sample=False,
-                                eos_token_id=-1, pad_token_id=0)[0, PROMPT_TOKENS:].tolist()
+                                eos_token_id=-1, pad_token_id=0, use_cache=not case.get("recomputes", False))[0, PROMPT_TOKENS:].tolist()
     if not numpy.allclose(logits, arrays["logits"], rtol=1e-5, atol=1e-5):
         return "the folder read back computes other logits"
     return "" if cached == golden["continuation"] else "generate() continues otherwise"

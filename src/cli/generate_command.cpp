@@ -45,8 +45,8 @@ void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
   const bool quiet = arguments.quiet || arguments.json;
   const decode::OpenedModel opened = decode::open_model(flags.folder(quiet), flags.compute.operations());
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  for (const std::string& name : opened.model->unread()) {
-    if (!quiet) std::cerr << "note: the model's tensor '" << base::printable(name) << "' is not used\n";
+  for (const std::string& note : opened.model->notes()) {
+    if (!quiet) std::cerr << "note: " << note << "\n";
   }
   decode::GenerationRequest request = flags.request(opened);
   request.prompt = encode(arguments, opened);

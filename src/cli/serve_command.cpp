@@ -68,9 +68,7 @@ void run_serve(ServeArguments arguments) {
   serve::Server server(arguments.server);  // says that it is loading from here on
   arguments.compute.start();
   const decode::OpenedModel opened = decode::open_model(folder, arguments.compute.operations());
-  for (const std::string& name : opened.model->unread()) {
-    std::cerr << "note: the model's tensor '" << base::printable(name) << "' is not used\n";
-  }
+  for (const std::string& note : opened.model->notes()) std::cerr << "note: " << note << "\n";
   if (!opened.chat) std::cerr << "note: " << base::printable(opened.chat_problem) << "; chats are refused\n";
   arguments.engine.sampled_tokens = opened.sampled_tokens();
   const std::unique_ptr<serve::Backend> backend =

@@ -40,7 +40,7 @@ std::unique_ptr<cache::SequenceState> new_sequence(const models::LanguageModel& 
 std::unique_ptr<cache::SequenceState> filled_sequence(const models::LanguageModel& model,
                                                       const cache::CachePolicy& policy, int64_t depth, int64_t room) {
   const cache::CacheShape shape = model.cache_shape(depth + room);
-  const std::unique_ptr<cache::SequenceState> filled = new_sequence(model, policy, depth + room);
+  std::unique_ptr<cache::SequenceState> filled = new_sequence(model, policy, depth + room);
   cache::SequenceState& state = *filled;
   constexpr int64_t kRows = 256;
   const int64_t width = shape.kv_heads * shape.head_dim;

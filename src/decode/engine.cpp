@@ -172,8 +172,7 @@ void Engine::admit() {
   }
 }
 
-// Gives a sequence a cache for the tokens it has so far: an empty one, or one with what another sequence's holds of
-// them.
+// Gives a sequence a state for the tokens it has so far: an empty one, or a fork of what another sequence holds of them.
 void Engine::open_state(Sequence& sequence) {
   std::vector<int64_t> tokens = sequence.request.prompt;
   tokens.insert(tokens.end(), sequence.generated.begin(), sequence.generated.end());
@@ -280,7 +279,11 @@ void Engine::run_parts(const std::vector<Part>& planned) {
     Sequence& sequence = *part.sequence;
     step.sequences.push_back({sequence.state.get(), part.count});
     part.first_row = static_cast<int64_t>(read.size());
-    if (!sequence.decoding()) (sequence.first_reading() ? prompt_tokens : recomputed_tokens) += part.count;
+    if (sequence.first_reading()) {
+      prompt_tokens += part.count;
+    } else {
+      recomputed_tokens += part.count - (part.reads_last ? 1 : 0);  // the newest is read for the first time
+    }
     for (int64_t i = 0; i < part.count; ++i) {
       const bool last = i + 1 == part.count;
       if (part.reads_all || (last && part.reads_last)) read.push_back(static_cast<int64_t>(tokens.size()));

@@ -4,6 +4,7 @@
 
 #include "base/threads.h"
 #include "kernels/array.h"
+#include "kernels/reads.h"
 
 namespace incontext::kernels {
 
@@ -15,20 +16,30 @@ namespace incontext::kernels {
 /// values and dout are in bf16 where the processor has a unit for it (cpu/attention_tiles.h).
 /// No [time, time] matrix is kept: a block of queries at a time, and the backward pass recomputes the scores.
 ///
-/// With query_every = n only tokens 0, n, 2n, … ask: q, out and their gradients then have ceil(time / n) rows for a
-/// sequence, one after the other at their strides, and query i sees keys j <= n i when causal.
+/// Query i belongs to token reads.token(i): q, out and their gradients have reads.count(time) rows for a sequence, one
+/// after the other at their strides, and begin with that of token reads.first. When causal, the query of token t sees
+/// keys j <= t; with a window, which causal attention alone has, keys t - window < j <= t.
 struct AttentionShape {
   int64_t batch = 0, time = 0, heads = 0, kv_heads = 0, head_dim = 0;
   bool causal = true;
   float scale = 1;
-  int64_t query_every = 1;
+  Reads reads = {};
+  int64_t window = 0;  // 0: all keys up to the token
 
   /// Queries of a sequence.
-  int64_t queries() const { return (time + query_every - 1) / query_every; }
-  /// Keys that a query sees.
-  int64_t seen_by(int64_t query) const { return causal ? query * query_every + 1 : time; }
-  /// Keys that belong to the queries before `query`, of which the last may be seen by none.
-  int64_t keys_before(int64_t query) const { return causal && query < queries() ? query * query_every : time; }
+  int64_t queries() const { return reads.count(time); }
+  /// A query sees keys first_seen_by(query) to seen_by(query) - 1.
+  int64_t seen_by(int64_t query) const { return causal ? reads.token(query) + 1 : time; }
+  int64_t first_seen_by(int64_t query) const {
+    return window == 0 || reads.token(query) < window ? 0 : reads.token(query) - window + 1;
+  }
+  /// Keys that the queries before `query` may see, of which the last may be seen by none; all for query = queries().
+  int64_t keys_before(int64_t query) const { return causal && query < queries() ? reads.token(query) : time; }
+  /// The queries that see any of keys first to last - 1: from first_seer(first) up to, and without, end_of_seers(last).
+  int64_t first_seer(int64_t first) const { return causal ? reads.count(first) : 0; }
+  int64_t end_of_seers(int64_t last) const {
+    return window == 0 ? queries() : reads.count(last - 1 + window < time ? last - 1 + window : time);
+  }
 };
 
 struct AttentionForward {

@@ -4,6 +4,7 @@
 
 #include "base/threads.h"
 #include "kernels/array.h"
+#include "kernels/reads.h"
 
 namespace incontext::kernels {
 
@@ -25,8 +26,8 @@ struct NormForward {
 };
 
 /// Gradients of the above. With `residual_gradient` the gradient that reaches x past the norm is added:
-/// dx = residual_gradient + norm'(dy), where only rows 0, n, 2n, … have one for n = residual_every. dgamma and dbeta
-/// are overwritten; dbeta may be null.
+/// dx = residual_gradient + norm'(dy), where only the rows that residual_reads names have one. dgamma and dbeta are
+/// overwritten; dbeta may be null.
 struct NormBackward {
   NormKind kind = NormKind::layer;
   int64_t rows = 0, width = 0;
@@ -35,11 +36,11 @@ struct NormBackward {
   const float* gamma = nullptr;              // [width]
   const float* mean = nullptr;               // [rows], layer norm only
   const float* rstd = nullptr;               // [rows]
-  const float* residual_gradient = nullptr;  // [ceil(rows / residual_every), width], or null; may be dx itself
+  const float* residual_gradient = nullptr;  // [residual_reads.count(rows), width], or null; may be dx itself
   float* dx = nullptr;                       // [rows, width]
   float* dgamma = nullptr;                   // [width]
   float* dbeta = nullptr;                    // [width], or null
-  int64_t residual_every = 1;
+  Reads residual_reads = {};
 };
 
 /// Results do not depend on the number of threads.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -38,14 +39,20 @@ struct RopeScalingOptions {
   double beta_fast = 32;
   double beta_slow = 1;
   double attention_factor = 0;
+  double mscale = 0;
+  double mscale_all_dim = 0;
+  bool truncate = true;
   int64_t original_max_positions = 0;
   std::vector<double> short_factor = {};
   std::vector<double> long_factor = {};
 
   template <class Visitor>
   void visit(Visitor& v) {
-    v.field("type", type, "none, linear (all frequencies), llama3 and yarn (low ones), longrope (each its own factor)",
-            base::one_of({"none", "linear", "llama3", "yarn", "longrope"}));
+    v.field(
+        "type", type,
+        "none, linear (all frequencies), dynamic (all, by the sequence's length), llama3 and yarn (low ones), longrope "
+        "(each its own factor)",
+        base::one_of({"none", "linear", "dynamic", "llama3", "yarn", "longrope"}));
     v.field("factor", factor, "by how much the context grew", base::positive());
     v.field("low_freq_factor", low_freq_factor,
             "llama3: fewer turns than this in the first context are stretched whole", base::positive());
@@ -54,6 +61,10 @@ struct RopeScalingOptions {
     v.field("beta_slow", beta_slow, "yarn: fewer turns than this are stretched whole", base::positive());
     v.field("attention_factor", attention_factor, "yarn, longrope: factor on cosine and sine; 0: from `factor`",
             base::at_least(0));
+    v.field("mscale", mscale, "yarn: with mscale_all_dim, another attention_factor from `factor`; 0: the usual one",
+            base::at_least(0));
+    v.field("mscale_all_dim", mscale_all_dim, "yarn: see mscale", base::at_least(0));
+    v.field("truncate", truncate, "yarn: the bounds of the passage are whole numbers of pairs");
     v.field("original_max_positions", original_max_positions, "tokens of the first context", base::at_least(0));
     v.field("short_factor", short_factor, "longrope: divisors of the frequencies up to the first context");
     v.field("long_factor", long_factor, "longrope: divisors of the frequencies beyond it");
@@ -88,9 +99,11 @@ struct DecoderOptions {
   bool out_bias = false;
   bool mlp_bias = false;
   bool qk_norm = false;
+  bool scale_scores = true;
   bool scale_by_layer = false;
   int64_t sliding_window = 0;
   int64_t sliding_from_layer = 0;
+  std::vector<int64_t> full_layers = {};
   double rotary_fraction = 1;
   RopeScalingOptions rope_scaling;
 
@@ -126,6 +139,8 @@ struct DecoderOptions {
     v.field("sliding_window", sliding_window, "a token sees itself and this many less one before it; 0: all",
             base::at_least(0));
     v.field("sliding_from_layer", sliding_from_layer, "first layer with the sliding window", base::at_least(0));
+    v.field("full_layers", full_layers, "layers without the sliding window, from there on", base::at_least(0));
+    v.field("scale_scores", scale_scores, "scores are divided by the square root of head_dim");
     v.field("scale_by_layer", scale_by_layer, "scores of layer l (from 0) are divided by l + 1 too");
     v.field("rotary_fraction", rotary_fraction, "part of each head that rotary positions turn", base::between(0, 1));
     v.group("rope_scaling", rope_scaling, "rotary positions in contexts longer than the first");
@@ -154,8 +169,9 @@ struct DecoderOptions {
   const std::string& mlp_of(int64_t layer) const { return repeated(mlp, layer); }
   /// What scores of attention are multiplied by.
   double attention_scale(int64_t layer) const {
-    const double divisor = scale_by_layer ? static_cast<double>(layer + 1) : 1;
-    return 1 / (std::sqrt(static_cast<double>(resolved_head_dim())) * divisor);
+    double divisor = scale_by_layer ? static_cast<double>(layer + 1) : 1;
+    if (scale_scores) divisor *= std::sqrt(static_cast<double>(resolved_head_dim()));
+    return 1 / divisor;
   }
   bool looped() const { return loop.count > 0; }
   int64_t loop_end() const { return loop.last_layer == 0 ? layers : loop.last_layer; }
@@ -163,6 +179,12 @@ struct DecoderOptions {
   int64_t resolved_head_dim() const { return head_dim == 0 ? width / heads : head_dim; }
   int64_t resolved_mlp_width() const { return mlp_width == 0 ? 4 * width : mlp_width; }
   int64_t resolved_token_width() const { return token_width == 0 ? width : token_width; }
+  /// How many positions a token of this layer sees, itself included; 0: all.
+  int64_t window_of(int64_t layer) const {
+    const bool full =
+        layer < sliding_from_layer || std::find(full_layers.begin(), full_layers.end(), layer) != full_layers.end();
+    return full ? 0 : sliding_window;
+  }
   /// Elements at the front of each head that rotary positions turn.
   int64_t rotary_dim() const {
     return 2 * static_cast<int64_t>(rotary_fraction * static_cast<double>(resolved_head_dim()) / 2 + 1e-9);
@@ -175,6 +197,10 @@ struct DecoderOptions {
   std::string rope_scaling_problem() const {
     const RopeScalingOptions& scaling = rope_scaling;
     if (scaling.type == "none" || scaling.type == "linear") return "";
+    if (scaling.type == "dynamic") {
+      return rotary_dim() > 2 ? ""
+                              : fmt::format("rope_scaling dynamic needs more than 2 elements, got {}", rotary_dim());
+    }
     if (scaling.original_max_positions == 0) {
       return fmt::format("rope_scaling {} needs original_max_positions", scaling.type);
     }

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "models/config_keys.h"
 #include "models/family_configs.h"
 
 namespace incontext::models {
@@ -147,17 +148,19 @@ LanguageConfig read_language_config(const std::filesystem::path& folder) {
   base::check(std::filesystem::is_directory(folder), "{}: expected a model folder", folder.string());
   base::check(std::filesystem::exists(path), "{}: not a model folder: config.json is missing", folder.string());
   const Json json = read_json(path);
-  const JsonFields fields(json, path.string());
+  const JsonFields own(json, path.string());
   LanguageConfig config;
-  config.model_type = fields.text("model_type", "");
+  config.model_type = own.text("model_type", "");
   const ReadConfig read = config_reader(config.model_type);
   base::check(read != nullptr, "{}: model_type '{}' is not one we know: {}", path.string(),
               base::printable(config.model_type), base::enumerate_names(language_families()));
-  base::check(!fields.has("quantization_config"), "{}: quantised weights are not supported; expected f32, f16 or bf16",
+  base::check(!own.has("quantization_config"), "{}: quantised weights are not supported; expected f32, f16 or bf16",
               path.string());
-  read(fields, config);
-  config.bos_ids = fields.integers("bos_token_id");
-  config.eos_ids = fields.integers("eos_token_id");
+  const Json merged = with_defaults(json, config.model_type, path.string());
+  read(JsonFields(merged, path.string()), config);
+  // The defaults of these name tokens of other vocabularies.
+  config.bos_ids = own.integers("bos_token_id");
+  config.eos_ids = own.integers("eos_token_id");
   // Beyond these no model goes; they keep sums of products within 64 bits.
   for (const int64_t size : {config.options.width, config.options.layers, config.options.heads,
                              config.options.resolved_kv_heads(), config.options.vocabulary, config.context}) {
@@ -171,7 +174,13 @@ LanguageConfig read_language_config(const std::filesystem::path& folder) {
 
 Tensor find_weight(const LanguageConfig& config, const WeightFiles& files, const std::string& name) {
   const Place place = place_of(config, name);
-  Tensor tensor = files.tensor(name_in(files, place.name));
+  std::string theirs = name_in(files, place.name);
+  // One of two tied names is enough.
+  const std::string head = weight_name(config.model_type, "head.weight");
+  if (name == "embedding.weight" && config.options.tied_embeddings && !files.contains(theirs) && files.contains(head)) {
+    theirs = head;
+  }
+  Tensor tensor = files.tensor(theirs);
   const auto type = tensor.scalar_type();
   base::check(type == torch::kFloat32 || type == torch::kFloat16 || type == torch::kBFloat16,
               "tensor '{}': expected float32, float16 or bfloat16, got {}", place.name, torch::toString(type));
@@ -185,6 +194,18 @@ Tensor find_weight(const LanguageConfig& config, const WeightFiles& files, const
   }
   if (tensor.dim() < 2) return tensor.to(torch::kFloat32).contiguous();
   return place.transposed ? tensor.contiguous() : tensor;
+}
+
+std::string settle_head(LanguageConfig& config, const WeightFiles& files) {
+  if (!config.options.tied_embeddings) return "";
+  const std::string head = weight_name(config.model_type, "head.weight");
+  const std::string embedding = name_in(files, weight_name(config.model_type, "embedding.weight"));
+  if (!files.contains(head) || !files.contains(embedding)) return "";
+  const Tensor a = files.tensor(head), b = files.tensor(embedding);
+  if (a.scalar_type() == b.scalar_type() && torch::equal(a, b)) return "";
+  config.options.tied_embeddings = false;
+  return fmt::format("config.json ties the head to the embeddings, but '{}' holds other values than '{}': it is used",
+                     head, embedding);
 }
 
 std::string weight_name(const std::string& model_type, const std::string& name) {

@@ -31,6 +31,10 @@ std::vector<std::string> language_families();
 /// as ours do; vectors in fp32.
 torch::Tensor find_weight(const LanguageConfig& config, const WeightFiles& files, const std::string& name);
 
+/// Tied embeddings are two names of one matrix. Files that hold a head of other values than the embeddings have one of
+/// their own, whatever config.json says: then `tied_embeddings` becomes false, and what comes back tells so.
+std::string settle_head(LanguageConfig& config, const WeightFiles& files);
+
 /// The name that a family's files give to one of our parameters, where it is a tensor of its own there.
 std::string weight_name(const std::string& model_type, const std::string& name);
 

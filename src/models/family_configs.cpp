@@ -1,54 +1,142 @@
 #include "models/family_configs.h"
 
+#include <algorithm>
 #include <map>
 
 #include "base/error.h"
+#include "base/text.h"
+#include "models/config_keys.h"
 
 namespace incontext::models {
 namespace {
 
-void check_activation(const JsonFields& json, const std::string& activation, const std::string& expected) {
-  base::check(activation == expected,
-              "{}: expected the activation '{}', got '{}', which this family has not in our "
-              "decoder",
-              json.where(), expected, activation);
+// Names that transformers has for what the decoder computes. gelu_fast and gelu_accurate are other spellings of the
+// same formula.
+std::string mlp_of(const JsonFields& json, const std::string& activation, bool gated) {
+  static const std::map<std::string, std::string> plain = {
+      {"relu", "relu"},      {"gelu_new", "gelu"},     {"gelu_pytorch_tanh", "gelu"}, {"gelu_python_tanh", "gelu"},
+      {"gelu_fast", "gelu"}, {"gelu_accurate", "gelu"}};
+  static const std::map<std::string, std::string> with_gate = {{"silu", "gated"}, {"swish", "gated"}};
+  const auto& known = gated ? with_gate : plain;
+  const auto found = known.find(activation);
+  if (found != known.end()) return found->second;
+  std::vector<std::string> names;
+  for (const auto& [name, mlp] : known) names.push_back(name);
+  base::fail("{}: the activation '{}' is not one that our decoder has for this family: {}", json.where(),
+             base::printable(activation), base::enumerate_names(names));
 }
 
-// `rope_scaling` with "type" or "rope_type", or the newer `rope_parameters`, which holds the base too.
-void read_rope(const JsonFields& json, DecoderOptions& options) {
-  options.position = "rotary";
-  options.rope_theta = json.number("rope_theta", 10000);
-  options.rotary_fraction = json.number("partial_rotary_factor", 1);
-  std::optional<JsonFields> found = json.object("rope_parameters");
-  if (!found) found = json.object("rope_scaling");
-  if (!found) return;
-  const JsonFields& rope = *found;
-  options.rope_theta = rope.number("rope_theta", options.rope_theta);
-  options.rotary_fraction = rope.number("partial_rotary_factor", options.rotary_fraction);
-  RopeScalingOptions& scaling = options.rope_scaling;
+std::string rope_type(const JsonFields& rope, const std::string& model_type) {
   std::string type = rope.text("rope_type", rope.text("type", "default"));
-  if (type == "default" || type == "none") return;
-  if (type == "su") type = "longrope";  // its first name
-  base::check(type == "linear" || type == "llama3" || type == "yarn" || type == "longrope",
-              "{}: rope type '{}': expected default, linear, llama3, yarn or longrope", rope.where(), type);
+  if (model_type == "phi3" && (type == "su" || type == "yarn")) type = "longrope";  // its first names
+  const std::vector<std::string> types =
+      model_type == "phi3" ? std::vector<std::string>{"default", "longrope"}
+                           : std::vector<std::string>{"default", "linear", "dynamic", "llama3", "yarn", "longrope"};
+  base::check(std::find(types.begin(), types.end(), type) != types.end(), "{}: rope type '{}': expected {}",
+              rope.where(), base::printable(type), base::enumerate_names(types));
+  check_rope_keys(rope.json(), type, rope.where());
+  return type;
+}
+
+double positive(const JsonFields& json, const std::string& key, double value) {
+  base::check(value > 0, "{}: '{}': expected a number above 0, got {}", json.where(), key, value);
+  return value;
+}
+
+void read_rope_scaling(const JsonFields& json, const JsonFields& rope, const std::string& type,
+                       LanguageConfig& config) {
+  DecoderOptions& options = config.options;
+  RopeScalingOptions& scaling = options.rope_scaling;
   scaling.type = type;
-  scaling.factor = rope.number("factor", 1);
-  scaling.low_freq_factor = rope.number("low_freq_factor", 1);
-  scaling.high_freq_factor = rope.number("high_freq_factor", 4);
-  scaling.beta_fast = rope.number("beta_fast", 32);
-  scaling.beta_slow = rope.number("beta_slow", 1);
-  scaling.attention_factor = rope.number("attention_factor", 0);
-  const int64_t first_context = json.integer("original_max_position_embeddings", options.max_positions);
-  scaling.original_max_positions = rope.integer("original_max_position_embeddings", first_context);
-  scaling.short_factor = rope.numbers("short_factor");
-  scaling.long_factor = rope.numbers("long_factor");
-  if (type == "longrope" && !rope.has("factor")) {
-    scaling.factor = static_cast<double>(options.max_positions) / static_cast<double>(scaling.original_max_positions);
+  // The key beside the block wins over the one in it.
+  scaling.original_max_positions = json.integer(
+      "original_max_position_embeddings", rope.integer("original_max_position_embeddings", options.max_positions));
+  base::check(scaling.original_max_positions > 0, "{}: 'original_max_position_embeddings': expected at least 1, got {}",
+              rope.where(), scaling.original_max_positions);
+  // These two may leave it to the ratio of the contexts.
+  const bool by_ratio = (type == "yarn" || type == "longrope") && !rope.has("factor");
+  scaling.factor =
+      by_ratio ? static_cast<double>(options.max_positions) / static_cast<double>(scaling.original_max_positions)
+               : positive(rope, "factor", rope.number("factor"));
+  const auto optional = [&](const char* key) { return rope.has(key) ? positive(rope, key, rope.number(key)) : 0; };
+  const auto number_or = [&](const char* key, double otherwise) {  // 0 stands for the default, too
+    const double value = rope.number(key, 0);
+    return value == 0 ? otherwise : positive(rope, key, value);
+  };
+  scaling.attention_factor = optional("attention_factor");
+  if (type == "llama3") {
+    scaling.low_freq_factor = positive(rope, "low_freq_factor", rope.number("low_freq_factor"));
+    scaling.high_freq_factor = positive(rope, "high_freq_factor", rope.number("high_freq_factor"));
+  } else if (type == "yarn") {
+    scaling.beta_fast = number_or("beta_fast", 32);
+    scaling.beta_slow = number_or("beta_slow", 1);
+    scaling.mscale = number_or("mscale", 0);
+    scaling.mscale_all_dim = number_or("mscale_all_dim", 0);
+    scaling.truncate = rope.boolean("truncate", true);
+  } else if (type == "longrope") {
+    scaling.short_factor = rope.numbers("short_factor");
+    scaling.long_factor = rope.numbers("long_factor");
+    for (const double each : scaling.short_factor) positive(rope, "short_factor", each);
+    for (const double each : scaling.long_factor) positive(rope, "long_factor", each);
+  }
+  // The context that a stretched model is meant for, as vLLM derives it.
+  if (!by_ratio && (type == "linear" || type == "dynamic" || type == "yarn")) {
+    const int64_t first = type == "yarn" ? scaling.original_max_positions : options.max_positions;
+    const double context = static_cast<double>(first) * scaling.factor;
+    base::check(context < 0x1p31, "{}: a context of {} tokens: expected less than 2^31", rope.where(), context);
+    config.context = static_cast<int64_t>(context);
   }
 }
 
+// `rope_scaling` with "type" or "rope_type", or the newer `rope_parameters`, which holds the base too.
+void read_rope(const JsonFields& json, LanguageConfig& config) {
+  DecoderOptions& options = config.options;
+  options.position = "rotary";
+  options.rope_theta = json.number("rope_theta", 10000);
+  options.rotary_fraction = json.number("partial_rotary_factor", 1);
+  std::optional<JsonFields> rope = json.object("rope_scaling");
+  if (!rope || rope->json().empty()) rope = json.object("rope_parameters");
+  if (rope) {
+    options.rope_theta = rope->number("rope_theta", options.rope_theta);
+    options.rotary_fraction = rope->number("partial_rotary_factor", options.rotary_fraction);
+    const std::string type = rope_type(*rope, config.model_type);
+    if (type != "default") read_rope_scaling(json, *rope, type, config);
+  }
+  positive(json, "rope_theta", options.rope_theta);
+  base::check(config.model_type == "phi3" ? options.rotary_fraction > 0 && options.rotary_fraction <= 1
+                                          : options.rotary_fraction == 1,
+              "{}: 'partial_rotary_factor': expected {}, got {}", json.where(),
+              config.model_type == "phi3" ? "a part of 1" : "1 in this family", options.rotary_fraction);
+}
+
+// Layers of which only some slide. `window` is the family's; 0: none.
+void read_windows(const JsonFields& json, int64_t window, DecoderOptions& options) {
+  options.sliding_window = window;
+  if (!json.has("layer_types")) return;
+  const std::vector<std::string> types = json.texts("layer_types");
+  base::check(static_cast<int64_t>(types.size()) == options.layers, "{}: 'layer_types': expected {} entries, got {}",
+              json.where(), options.layers, types.size());
+  options.sliding_from_layer = 0;
+  for (size_t layer = 0; layer < types.size(); ++layer) {
+    const bool full = types[layer] == "full_attention" || types[layer] == "attention";
+    base::check(full || types[layer] == "sliding_attention",
+                "{}: 'layer_types': expected full_attention and sliding_attention, got '{}'", json.where(),
+                base::printable(types[layer]));
+    base::check(full || window > 0, "{}: 'layer_types': layer {} slides, but there is no sliding_window", json.where(),
+                layer);
+    if (full) options.full_layers.push_back(static_cast<int64_t>(layer));
+  }
+}
+
+int64_t window_of(const JsonFields& json) {
+  if (!json.has("sliding_window")) return 0;
+  const int64_t window = json.integer("sliding_window");
+  base::check(window > 0, "{}: 'sliding_window': expected at least 1, got {}", json.where(), window);
+  return window;
+}
+
 // What Llama and its kin share.
-void read_llama(const JsonFields& json, LanguageConfig& config) {
+void read_llama_like(const JsonFields& json, LanguageConfig& config) {
   DecoderOptions& options = config.options;
   options.width = json.integer("hidden_size");
   options.layers = json.integer("num_hidden_layers");
@@ -56,31 +144,34 @@ void read_llama(const JsonFields& json, LanguageConfig& config) {
   options.kv_heads = json.integer("num_key_value_heads", options.heads);
   options.head_dim = json.integer("head_dim", 0);
   options.mlp_width = json.integer("intermediate_size");
-  options.max_positions = json.integer("max_position_embeddings", 2048);
+  options.max_positions = json.integer("max_position_embeddings");
   options.vocabulary = json.integer("vocab_size");
-  options.tied_embeddings = json.boolean("tie_word_embeddings", false);
+  options.tied_embeddings = json.boolean("tie_word_embeddings");
   options.norm = "rms";
-  options.norm_epsilon = json.number("rms_norm_eps", 1e-6);
-  options.mlp = "gated";
+  options.norm_epsilon = json.number("rms_norm_eps");
+  options.mlp = mlp_of(json, json.text("hidden_act"), /*gated=*/true);
   options.bias = false;
-  options.qkv_bias = options.out_bias = json.boolean("attention_bias", false);
-  options.mlp_bias = json.boolean("mlp_bias", false);
-  check_activation(json, json.text("hidden_act", "silu"), "silu");
   config.context = options.max_positions;
-  read_rope(json, options);
+  read_rope(json, config);
+}
+
+void read_llama(const JsonFields& json, LanguageConfig& config) {
+  read_llama_like(json, config);
+  config.options.qkv_bias = config.options.out_bias = json.boolean("attention_bias");
+  config.options.mlp_bias = json.boolean("mlp_bias");
+  // Without layer_types no layer slides, whatever is said of a window.
+  read_windows(json, json.has("layer_types") ? window_of(json) : 0, config.options);
 }
 
 void read_mistral(const JsonFields& json, LanguageConfig& config) {
-  read_llama(json, config);
-  config.options.sliding_window = json.integer("sliding_window", 0);
+  read_llama_like(json, config);
+  read_windows(json, window_of(json), config.options);
 }
 
 void read_qwen(const JsonFields& json, LanguageConfig& config) {
-  read_llama(json, config);
-  DecoderOptions& options = config.options;
-  if (!json.boolean("use_sliding_window", false)) return;
-  options.sliding_window = json.integer("sliding_window", 0);
-  options.sliding_from_layer = json.integer("max_window_layers", 0);
+  read_llama_like(json, config);
+  config.options.sliding_from_layer = json.integer("max_window_layers");
+  read_windows(json, json.boolean("use_sliding_window") ? window_of(json) : 0, config.options);
 }
 
 void read_qwen2(const JsonFields& json, LanguageConfig& config) {
@@ -91,6 +182,7 @@ void read_qwen2(const JsonFields& json, LanguageConfig& config) {
 void read_qwen3(const JsonFields& json, LanguageConfig& config) {
   read_qwen(json, config);
   config.options.qk_norm = true;
+  config.options.qkv_bias = config.options.out_bias = json.boolean("attention_bias");
 }
 
 void read_opt(const JsonFields& json, LanguageConfig& config) {
@@ -99,18 +191,19 @@ void read_opt(const JsonFields& json, LanguageConfig& config) {
   options.layers = json.integer("num_hidden_layers");
   options.heads = json.integer("num_attention_heads");
   options.mlp_width = json.integer("ffn_dim");
-  options.max_positions = json.integer("max_position_embeddings", 2048);
+  options.max_positions = json.integer("max_position_embeddings");
   options.vocabulary = json.integer("vocab_size");
   options.token_width = json.integer("word_embed_proj_dim", 0);
-  options.tied_embeddings = json.boolean("tie_word_embeddings", true);
+  options.tied_embeddings = json.boolean("tie_word_embeddings");
   options.norm = "layer";
   options.norm_epsilon = 1e-5;
-  const bool before = json.boolean("do_layer_norm_before", true);
+  const bool before = json.boolean("do_layer_norm_before");
   options.norm_place = before ? "before" : "after";
-  options.final_norm = before && !json.boolean("_remove_final_layer_norm", false);
-  options.bias = json.boolean("enable_bias", true);
-  options.mlp = "relu";
-  check_activation(json, json.text("activation_function", "relu"), "relu");
+  options.final_norm = before && !json.boolean("_remove_final_layer_norm");
+  options.bias = json.boolean("enable_bias");
+  options.mlp = mlp_of(json, json.text("activation_function"), /*gated=*/false);
+  base::check(json.boolean("layer_norm_elementwise_affine"), "{}: 'layer_norm_elementwise_affine': expected true",
+              json.where());
   config.context = options.max_positions;
 }
 
@@ -120,15 +213,15 @@ void read_gpt2(const JsonFields& json, LanguageConfig& config) {
   options.layers = json.integer("n_layer");
   options.heads = json.integer("n_head");
   options.mlp_width = json.integer("n_inner", 0);
-  options.max_positions = json.integer("n_positions", 1024);
+  options.max_positions = json.integer("n_positions");
   options.vocabulary = json.integer("vocab_size");
-  options.tied_embeddings = json.boolean("tie_word_embeddings", true);
+  options.tied_embeddings = json.boolean("tie_word_embeddings");
   options.norm = "layer";
-  options.norm_epsilon = json.number("layer_norm_epsilon", 1e-5);
-  options.scale_by_layer = json.boolean("scale_attn_by_inverse_layer_idx", false);
-  options.mlp = "gelu";
-  const std::string activation = json.text("activation_function", "gelu_new");
-  if (activation != "gelu_pytorch_tanh") check_activation(json, activation, "gelu_new");
+  options.norm_epsilon = json.number("layer_norm_epsilon");
+  options.scale_by_layer = json.boolean("scale_attn_by_inverse_layer_idx");
+  options.scale_scores = json.boolean("scale_attn_weights");
+  options.mlp = mlp_of(json, json.text("activation_function"), /*gated=*/false);
+  base::check(!json.boolean("add_cross_attention"), "{}: 'add_cross_attention': expected false", json.where());
   config.context = options.max_positions;
 }
 

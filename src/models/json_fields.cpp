@@ -1,12 +1,21 @@
 #include "models/json_fields.h"
 
+#include <cmath>
+
 #include "base/error.h"
 #include "base/file.h"
+#include "base/python_json.h"
 #include "base/text.h"
 
 namespace incontext::models {
 
 using base::Json;
+
+namespace {
+
+bool is_finite_number(const Json& value) { return value.is_number() && std::isfinite(value.get<double>()); }
+
+}  // namespace
 
 JsonFields::JsonFields(const Json& json, std::string where) : json_(&json), where_(std::move(where)) {
   base::check(json.is_object(), "{}: expected an object, got {}", where_, json.type_name());
@@ -20,7 +29,7 @@ const Json* JsonFields::find(const std::string& key) const {
 void JsonFields::fail(const std::string& key, const char* expected) const {
   const Json* value = find(key);
   base::fail("{}: '{}': expected {}, got {}", where_, key, expected,
-             value == nullptr ? "nothing" : base::clip(base::printable(value->dump(-1, ' ', true)), 60));
+             value == nullptr ? "nothing" : base::clip(base::printable(base::json_text(*value)), 60));
 }
 
 bool JsonFields::has(const std::string& key) const { return find(key) != nullptr; }
@@ -35,25 +44,30 @@ int64_t JsonFields::integer(const std::string& key, int64_t otherwise) const {
   return has(key) ? integer(key) : otherwise;
 }
 
-double JsonFields::number(const std::string& key, double otherwise) const {
+double JsonFields::number(const std::string& key) const {
   const Json* value = find(key);
-  if (value == nullptr) return otherwise;
-  if (!value->is_number()) fail(key, "a number");
+  if (value == nullptr || !is_finite_number(*value)) fail(key, "a number");
   return value->get<double>();
 }
 
-bool JsonFields::boolean(const std::string& key, bool otherwise) const {
+double JsonFields::number(const std::string& key, double otherwise) const { return has(key) ? number(key) : otherwise; }
+
+bool JsonFields::boolean(const std::string& key) const {
   const Json* value = find(key);
-  if (value == nullptr) return otherwise;
-  if (!value->is_boolean()) fail(key, "true or false");
+  if (value == nullptr || !value->is_boolean()) fail(key, "true or false");
   return value->get<bool>();
 }
 
-std::string JsonFields::text(const std::string& key, const std::string& otherwise) const {
+bool JsonFields::boolean(const std::string& key, bool otherwise) const { return has(key) ? boolean(key) : otherwise; }
+
+std::string JsonFields::text(const std::string& key) const {
   const Json* value = find(key);
-  if (value == nullptr) return otherwise;
-  if (!value->is_string()) fail(key, "a string");
+  if (value == nullptr || !value->is_string()) fail(key, "a string");
   return value->get<std::string>();
+}
+
+std::string JsonFields::text(const std::string& key, const std::string& otherwise) const {
+  return has(key) ? text(key) : otherwise;
 }
 
 std::vector<double> JsonFields::numbers(const std::string& key) const {
@@ -62,8 +76,20 @@ std::vector<double> JsonFields::numbers(const std::string& key) const {
   if (value == nullptr) return result;
   if (!value->is_array()) fail(key, "a list of numbers");
   for (const Json& item : *value) {
-    if (!item.is_number()) fail(key, "a list of numbers");
+    if (!is_finite_number(item)) fail(key, "a list of numbers");
     result.push_back(item.get<double>());
+  }
+  return result;
+}
+
+std::vector<std::string> JsonFields::texts(const std::string& key) const {
+  std::vector<std::string> result;
+  const Json* value = find(key);
+  if (value == nullptr) return result;
+  if (!value->is_array()) fail(key, "a list of strings");
+  for (const Json& item : *value) {
+    if (!item.is_string()) fail(key, "a list of strings");
+    result.push_back(item.get<std::string>());
   }
   return result;
 }
@@ -89,7 +115,7 @@ std::optional<JsonFields> JsonFields::object(const std::string& key) const {
 
 Json read_json(const std::filesystem::path& path) {
   try {
-    return Json::parse(base::read_file(path));
+    return base::parse_python_json<Json>(base::read_file(path));
   } catch (const Json::exception& error) {
     base::fail("{}: not valid JSON: {}", path.string(), base::printable(error.what()));
   }

@@ -2,6 +2,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/text.h"
+#include "models/rope_frequencies.h"
 
 namespace incontext::models {
 namespace {
@@ -23,6 +25,7 @@ WeightSource weights_of(const LanguageConfig& config, const WeightFiles& files, 
 LanguageModel::LanguageModel(const std::filesystem::path& folder, torch::Device device, const ops::Settings& operations)
     : config_(read_language_config(folder)),
       files_(std::make_unique<WeightFiles>(folder)),
+      head_note_(settle_head(config_, *files_)),
       decoder_(config_.options, /*input_dims=*/0, weights_of(config_, *files_, device), device),
       fingerprint_(fmt::format("{}-{}{}", config_.model_type, files_->digest(),
                                operations.precision == kernels::Precision::bf16 ? "-bf16" : "")) {
@@ -38,6 +41,15 @@ std::vector<std::string> LanguageModel::unread() const {
   return names;
 }
 
+std::vector<std::string> LanguageModel::notes() const {
+  std::vector<std::string> notes;
+  if (!head_note_.empty()) notes.push_back(head_note_);
+  for (const std::string& name : unread()) {
+    notes.push_back(fmt::format("the model's tensor '{}' is not used", base::printable(name)));
+  }
+  return notes;
+}
+
 int64_t LanguageModel::bytes_per_token() const {
   int64_t bytes = 0;
   for (const NamedTensor& parameter : decoder_.parameters()) {
@@ -47,6 +59,8 @@ int64_t LanguageModel::bytes_per_token() const {
   }
   return bytes;
 }
+
+int64_t LanguageModel::rope_epoch(int64_t tokens) const { return models::rope_epoch(config_.options, tokens); }
 
 Tensor LanguageModel::logits(const std::vector<int64_t>& tokens, const Step& step,
                              const std::vector<int64_t>& read) const {

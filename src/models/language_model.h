@@ -28,10 +28,15 @@ class LanguageModel {
   const std::string& fingerprint() const { return fingerprint_; }
   /// Tensors of the files that no parameter of ours came from.
   std::vector<std::string> unread() const;
+  /// One line for each thing about the files that a person should know, unread() among them.
+  std::vector<std::string> notes() const;
 
   cache::CacheShape cache_shape(int64_t capacity) const { return decoder_.cache_shape(capacity); }
   /// What kinds of cache are opened for.
   cache::CachedModel cached_model() const { return {.shape = cache_shape(0), .fingerprint = fingerprint_}; }
+  /// Which rotary factors hold for a whole sequence of `tokens` tokens: cached keys serve only sequences of the same
+  /// epoch (models/rope_frequencies.h).
+  int64_t rope_epoch(int64_t tokens) const;
 
   /// Logits [rows, vocabulary] at `read` (indices into the step's tokens, ascending). tokens: ids of the sequences of
   /// `step`, one after the other; their states have seen them then. Without gradients.
@@ -40,6 +45,7 @@ class LanguageModel {
  private:
   LanguageConfig config_;
   std::unique_ptr<WeightFiles> files_;
+  std::string head_note_;
   Decoder decoder_;
   std::string fingerprint_;
 };

@@ -56,8 +56,9 @@ Json llama_config(const DecoderOptions& options, const LlamaFolderOptions& folde
                {"initializer_range", options.init_std},
                {"use_cache", true},
                {"incontext_version", base::version()}};
-  if (folder.bos_id) json["bos_token_id"] = *folder.bos_id;
-  if (folder.eos_id) json["eos_token_id"] = *folder.eos_id;
+  // Without these keys transformers takes the tokens 1 and 2.
+  json["bos_token_id"] = folder.bos_id ? Json(*folder.bos_id) : Json(nullptr);
+  json["eos_token_id"] = folder.eos_id ? Json(*folder.eos_id) : Json(nullptr);
   for (const auto& [key, value] : folder.extra.items()) json[key] = value;
   return json;
 }
@@ -85,6 +86,7 @@ std::string llama_problem(const DecoderOptions& options) {
         expect(!options.bias, "model.bias: expected false"),
         expect(options.qkv_bias == options.out_bias, "model.qkv_bias and model.out_bias: expected the same"),
         expect(!options.qk_norm, "model.qk_norm: expected false"),
+        expect(options.scale_scores, "model.scale_scores: expected true"),
         expect(!options.scale_by_layer, "model.scale_by_layer: expected false"),
         expect(options.sliding_window == 0, "model.sliding_window: expected 0"),
         expect(options.resolved_token_width() == options.width, "model.token_width: expected the model's width"),
@@ -115,11 +117,14 @@ void save_llama(const Decoder& decoder, const fs::path& folder, const LlamaFolde
 }
 
 void load_language_parameters(Decoder& decoder, const fs::path& folder) {
-  const LanguageConfig config = read_language_config(folder);
+  LanguageConfig config = read_language_config(folder);
   const WeightFiles files(folder);
+  settle_head(config, files);
   const DecoderOptions& options = decoder.options();
   base::check(config.options.layers == options.layers, "{}: expected {} layers, got {}", folder.string(),
               options.layers, config.options.layers);
+  base::check(!options.tied_embeddings || config.options.tied_embeddings,
+              "{}: it has a head of its own; expected model.tied_embeddings false", folder.string());
   torch::NoGradGuard no_gradients;
   for (NamedTensor& parameter : decoder.parameters()) {
     Tensor source;

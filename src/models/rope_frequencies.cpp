@@ -27,8 +27,14 @@ void stretch_llama3(const RopeScalingOptions& scaling, std::vector<double>& inve
 void stretch_yarn(const DecoderOptions& options, std::vector<double>& inverse) {
   const RopeScalingOptions& scaling = options.rope_scaling;
   const auto last = static_cast<double>(options.rotary_dim() - 1);
-  const double low = std::max(std::floor(pair_with_turns(scaling.beta_fast, options)), 0.0);
-  double high = std::min(std::ceil(pair_with_turns(scaling.beta_slow, options)), last);
+  double low = pair_with_turns(scaling.beta_fast, options);
+  double high = pair_with_turns(scaling.beta_slow, options);
+  if (scaling.truncate) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  low = std::max(low, 0.0);
+  high = std::min(high, last);
   if (low == high) high += 0.001;  // as the reference code does, against division by zero
   for (size_t i = 0; i < inverse.size(); ++i) {
     const double stretched = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
@@ -36,14 +42,33 @@ void stretch_yarn(const DecoderOptions& options, std::vector<double>& inverse) {
   }
 }
 
+// How much larger scores become where the context has grown `factor` times (Peng et al. 2023).
+double yarn_scale(double factor, double mscale) { return factor > 1 ? 0.1 * mscale * std::log(factor) + 1 : 1; }
+
+double base_of(const DecoderOptions& options, int64_t epoch) {
+  if (options.rope_scaling.type != "dynamic" || epoch == 0) return options.rope_theta;
+  const double factor = options.rope_scaling.factor;
+  const auto dim = static_cast<double>(options.rotary_dim());
+  const double grown = static_cast<double>(epoch) / static_cast<double>(options.max_positions);
+  return options.rope_theta * std::pow(factor * grown - (factor - 1), dim / (dim - 2));
+}
+
 }  // namespace
 
-RopeFrequencies rope_frequencies(const DecoderOptions& options, int64_t tokens) {
+int64_t rope_epoch(const DecoderOptions& options, int64_t tokens) {
+  const RopeScalingOptions& scaling = options.rope_scaling;
+  if (scaling.type == "longrope") return tokens > scaling.original_max_positions ? 1 : 0;
+  if (scaling.type == "dynamic") return tokens > options.max_positions ? tokens : 0;
+  return 0;
+}
+
+RopeFrequencies rope_frequencies(const DecoderOptions& options, int64_t epoch) {
   const RopeScalingOptions& scaling = options.rope_scaling;
   RopeFrequencies result;
   const int64_t dim = options.rotary_dim();
+  const double base = base_of(options, epoch);
   for (int64_t i = 0; i < dim / 2; ++i) {
-    result.inverse.push_back(std::pow(options.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(dim)));
+    result.inverse.push_back(std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(dim)));
   }
   if (scaling.type == "linear") {
     for (double& frequency : result.inverse) frequency /= scaling.factor;
@@ -51,10 +76,13 @@ RopeFrequencies rope_frequencies(const DecoderOptions& options, int64_t tokens) 
     stretch_llama3(scaling, result.inverse);
   } else if (scaling.type == "yarn") {
     stretch_yarn(options, result.inverse);
-    const double grown = scaling.factor > 1 ? 0.1 * std::log(scaling.factor) + 1 : 1;
+    const bool both = scaling.mscale > 0 && scaling.mscale_all_dim > 0;
+    const double grown =
+        both ? yarn_scale(scaling.factor, scaling.mscale) / yarn_scale(scaling.factor, scaling.mscale_all_dim)
+             : yarn_scale(scaling.factor, 1);
     result.scale = scaling.attention_factor > 0 ? scaling.attention_factor : grown;
   } else if (scaling.type == "longrope") {
-    const auto& factors = tokens > scaling.original_max_positions ? scaling.long_factor : scaling.short_factor;
+    const auto& factors = epoch > 0 ? scaling.long_factor : scaling.short_factor;
     for (size_t i = 0; i < result.inverse.size(); ++i) result.inverse[i] /= factors[i];
     const double grown =
         scaling.factor > 1

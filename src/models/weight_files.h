@@ -13,7 +13,8 @@ namespace incontext::models {
 
 /// The weights of a Hugging Face folder: model.safetensors, or the shards that model.safetensors.index.json names.
 /// Every file is mapped and its header checked; an index that disagrees with its shards, a shard that is missing, and
-/// a name that leads out of the folder are Errors.
+/// a name that leads out of the folder are Errors. Of a tensor that lies in several shards the index says which one
+/// counts.
 class WeightFiles {
  public:
   explicit WeightFiles(const std::filesystem::path& folder);
@@ -30,7 +31,8 @@ class WeightFiles {
   std::string digest() const;
 
  private:
-  void open(const std::string& file);
+  /// `index`: tensor -> file.
+  void open(const std::string& file, const std::map<std::string, std::string>& index = {});
 
   std::filesystem::path folder_;
   std::vector<std::unique_ptr<tensor::SafetensorsFile>> files_;

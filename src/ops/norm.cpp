@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "ops/product.h"
+#include "ops/read_tokens.h"
 #include "tensor/device.h"
 
 namespace incontext::ops {
@@ -18,14 +19,16 @@ Tensor fallback(NormKind kind, const Tensor& x, const Tensor& gamma, const Tenso
   return beta.defined() ? normed + beta : normed;
 }
 
-// Tokens 0, n, 2n, … of x [batch, time, width].
-Tensor every(const Tensor& x, int64_t n) { return x.slice(1, 0, x.size(1), n); }
+// The tokens that go on, from x itself where they are all of it.
+Tensor residual_of(const Tensor& x, const kernels::Reads& reads) {
+  return reads.all() ? x : read_tokens(x, reads).contiguous();
+}
 
 class NormFunction : public torch::autograd::Function<NormFunction> {
  public:
   static variable_list forward(AutogradContext* context, const Tensor& x, const Tensor& gamma,
                                const OptionalTensor& beta, int64_t kind, double epsilon, torch::ScalarType type,
-                               int64_t residual_every) {
+                               const kernels::Reads& reads) {
     const Tensor rows = product::as_rows(x);
     Tensor y = torch::empty(rows.sizes(), rows.options().dtype(type));
     Tensor mean = torch::empty({rows.size(0)}, x.options());
@@ -45,20 +48,21 @@ class NormFunction : public torch::autograd::Function<NormFunction> {
     context->saved_data["kind"] = kind;
     context->saved_data["has_beta"] = present(beta);
     context->saved_data["shape"] = x.sizes().vec();
-    context->saved_data["residual_every"] = residual_every;
-    return {y.view(x.sizes()), residual_every == 1 ? x : every(x, residual_every).contiguous()};
+    context->saved_data["first"] = reads.first;
+    context->saved_data["every"] = reads.every;
+    return {y.view(x.sizes()), residual_of(x, reads)};
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const variable_list saved = context->get_saved_variables();
     const Tensor& x = saved[0];
     const auto shape = context->saved_data["shape"].toIntVector();
-    const int64_t residual_every = context->saved_data["residual_every"].toInt();
+    const kernels::Reads reads{context->saved_data["first"].toInt(), context->saved_data["every"].toInt()};
     if (!gradients[0].defined()) {
       Tensor dx = gradients[1];
-      if (residual_every > 1) {
+      if (!reads.all()) {
         dx = torch::zeros(shape, x.options());
-        every(dx, residual_every).copy_(gradients[1]);
+        read_tokens(dx, reads).copy_(gradients[1]);
       }
       return {dx, Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
     }
@@ -79,7 +83,7 @@ class NormFunction : public torch::autograd::Function<NormFunction> {
                             .dx = dx.data_ptr<float>(),
                             .dgamma = dgamma.data_ptr<float>(),
                             .dbeta = dbeta.defined() ? dbeta.data_ptr<float>() : nullptr,
-                            .residual_every = residual_every},
+                            .residual_reads = reads},
                            tensor::kernel_pool());
     return {dx.view(shape), dgamma, dbeta, Tensor(), Tensor(), Tensor(), Tensor()};
   }
@@ -88,18 +92,16 @@ class NormFunction : public torch::autograd::Function<NormFunction> {
 }  // namespace
 
 Normed norm(const Settings& settings, NormKind kind, const Tensor& x, const Tensor& gamma, const Tensor& beta,
-            double epsilon, Keep keep, int64_t residual_every) {
+            double epsilon, Keep keep, const kernels::Reads& residual_reads) {
   base::check(gamma.dim() == 1 && gamma.size(0) == x.size(-1), "[norm] expected gamma [{}], got {}", x.size(-1),
               fmt::join(gamma.sizes(), "x"));
-  base::check(residual_every == 1 || (x.dim() == 3 && residual_every > 1 && x.size(1) % residual_every == 0),
-              "[norm] expected x [batch, time, width] with a multiple of {} tokens, got [{}]", residual_every,
-              fmt::join(x.sizes(), ", "));
-  if (!use_kernels(settings, x)) {
-    return {fallback(kind, x, gamma, beta, epsilon), residual_every == 1 ? x : every(x, residual_every).contiguous()};
-  }
-  const variable_list outputs = NormFunction::apply(x, gamma, OptionalTensor(beta), static_cast<int64_t>(kind), epsilon,
-                                                    kept_type(settings, keep), residual_every);
-  return {outputs[0], outputs[1]};
+  if (!residual_reads.all()) check_reads("norm", x, residual_reads);
+  if (!use_kernels(settings, x)) return {fallback(kind, x, gamma, beta, epsilon), residual_of(x, residual_reads)};
+  const bool regular = residual_reads.all() || residual_reads.regular(x.size(1));
+  const variable_list outputs =
+      NormFunction::apply(x, gamma, OptionalTensor(beta), static_cast<int64_t>(kind), epsilon,
+                          kept_type(settings, keep), regular ? residual_reads : kernels::Reads{});
+  return {outputs[0], regular ? outputs[1] : residual_of(outputs[1], residual_reads)};
 }
 
 }  // namespace incontext::ops

@@ -14,9 +14,10 @@ struct Normed {
 };
 
 /// Layer norm (gamma, beta) or RMS norm (gamma) over the last dimension of x [..., width]; beta may be undefined.
-/// `keep` is how `normed` is kept. With residual_every = n only tokens 0, n, 2n, … of x [batch, time, width], time a
-/// multiple of n, go on in the residual [batch, time / n, width].
+/// `keep` is how `normed` is kept. Only the tokens that residual_reads names, of x [batch, time, width] if not all do,
+/// go on in the residual [batch, reads, width].
 Normed norm(const Settings& settings, kernels::NormKind kind, const torch::Tensor& x, const torch::Tensor& gamma,
-            const torch::Tensor& beta, double epsilon, Keep keep = Keep::f32, int64_t residual_every = 1);
+            const torch::Tensor& beta, double epsilon, Keep keep = Keep::f32,
+            const kernels::Reads& residual_reads = {});
 
 }  // namespace incontext::ops

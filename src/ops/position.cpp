@@ -28,7 +28,7 @@ class PositionFunction : public torch::autograd::Function<PositionFunction> {
     Tensor dtable = torch::empty({context->saved_data["positions"].toInt(), width}, dy.options());
     kernels::column_sums(dy.size(0), time * width, dy.data_ptr<float>(), time * width, dtable.data_ptr<float>(),
                          tensor::kernel_pool());
-    dtable.slice(0, time).zero_();
+    dtable.narrow(0, time, dtable.size(0) - time).zero_();  // positions that no token had
     return {dy, dtable};
   }
 };

@@ -1,6 +1,11 @@
+#include "ops/rotary.h"
+
+#include <numeric>
+#include <vector>
+
 #include "base/error.h"
 #include "kernels/rope.h"
-#include "ops/attention.h"
+#include "ops/packed_heads.h"
 #include "tensor/device.h"
 
 namespace incontext::ops {
@@ -10,75 +15,104 @@ using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-Tensor rotate(const Tensor& part, const Tensor& cosine, const Tensor& sine) {
-  const std::vector<Tensor> halves = part.chunk(2, -1);
-  return torch::cat({halves[0] * cosine - halves[1] * sine, halves[1] * cosine + halves[0] * sine}, -1);
+Tensor fallback(const Tensor& qkv, const AttentionHeads& heads, const RotaryTables& tables) {
+  const Tensor split = by_head(qkv, heads);
+  const int64_t turned_heads = heads.heads + heads.kv_heads, half = tables.rotary_dim() / 2;
+  // A row of the tables for each token.
+  const auto by_token = [&](const Tensor& table) {
+    return table.to(qkv.dtype()).repeat({split.size(0) / tables.rows(), 1}).unsqueeze(1);
+  };
+  const Tensor cosine = by_token(tables.cosine), sine = by_token(tables.sine);
+  const Tensor part = split.narrow(1, 0, turned_heads);
+  const Tensor a = part.narrow(2, 0, half), b = part.narrow(2, half, half);
+  const Tensor turned = torch::cat(
+      {a * cosine - b * sine, b * cosine + a * sine, part.narrow(2, 2 * half, heads.head_dim - 2 * half)}, 2);
+  return torch::cat({turned, split.narrow(1, turned_heads, heads.kv_heads)}, 1).view(qkv.sizes());
 }
 
-// positions: [batch * time].
-Tensor fallback(const Tensor& qkv, const AttentionHeads& heads, const Tensor& positions, double theta) {
-  const int64_t rotated = heads.heads + heads.kv_heads;
-  const Tensor split = qkv.view({qkv.size(0), qkv.size(1), rotated + heads.kv_heads, heads.head_dim});
-  // Angles in double: a position of 100,000 times a frequency near 1 has no digits to spare in fp32.
-  const auto wide = torch::TensorOptions(qkv.device()).dtype(torch::kFloat64);
-  const Tensor exponents = torch::arange(heads.head_dim / 2, wide) * (-2.0 / static_cast<double>(heads.head_dim));
-  const Tensor angles = (positions.to(torch::kFloat64).unsqueeze(1) * torch::pow(theta, exponents).unsqueeze(0))
-                            .view({qkv.size(0), qkv.size(1), 1, heads.head_dim / 2});
-  const Tensor turned = rotate(split.narrow(2, 0, rotated), angles.cos().to(qkv.dtype()), angles.sin().to(qkv.dtype()));
-  return torch::cat({turned, split.narrow(2, rotated, heads.kv_heads)}, 2).view(qkv.sizes());
+// qkv is contiguous.
+void turn(const Tensor& qkv, const AttentionHeads& heads, const RotaryTables& tables) {
+  const Tensor cosine = tables.cosine.contiguous(), sine = tables.sine.contiguous();
+  kernels::rope_turn({.rows = qkv.numel() / qkv.size(-1),
+                      .heads = heads.heads + heads.kv_heads,
+                      .rotary_dim = tables.rotary_dim(),
+                      .x = qkv.data_ptr<float>(),
+                      .row_stride = qkv.size(-1),
+                      .head_stride = heads.head_dim,
+                      .cosine = cosine.data_ptr<float>(),
+                      .sine = sine.data_ptr<float>(),
+                      .table_rows = tables.rows()},
+                     tensor::kernel_pool());
 }
 
 class RotaryFunction : public torch::autograd::Function<RotaryFunction> {
  public:
-  static Tensor forward(AutogradContext* context, const Tensor& qkv, const Tensor& positions, int64_t rotated_heads,
-                        int64_t head_dim, double theta) {
-    context->saved_data["positions"] = positions;
-    context->saved_data["rotated_heads"] = rotated_heads;
-    context->saved_data["head_dim"] = head_dim;
-    context->saved_data["theta"] = theta;
-    return turn(qkv, positions, rotated_heads, head_dim, theta, /*inverse=*/false);
+  static Tensor forward(AutogradContext* context, const Tensor& qkv, const AttentionHeads& heads,
+                        const RotaryTables& tables) {
+    context->saved_data["heads"] = std::vector<int64_t>{heads.heads, heads.kv_heads, heads.head_dim};
+    context->saved_data["cosine"] = tables.cosine;
+    context->saved_data["sine"] = tables.sine;
+    Tensor turned = qkv.clone(torch::MemoryFormat::Contiguous);
+    turn(turned, heads, tables);
+    return turned;
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
-    return {
-        turn(gradients[0], context->saved_data["positions"].toTensor(), context->saved_data["rotated_heads"].toInt(),
-             context->saved_data["head_dim"].toInt(), context->saved_data["theta"].toDouble(), /*inverse=*/true),
-        Tensor(), Tensor(), Tensor(), Tensor()};
-  }
-
- private:
-  static Tensor turn(const Tensor& qkv, const Tensor& positions, int64_t rotated_heads, int64_t head_dim, double theta,
-                     bool inverse) {
-    Tensor turned = qkv.contiguous().clone();
-    kernels::rope({.rows = positions.size(0),
-                   .heads = rotated_heads,
-                   .head_dim = head_dim,
-                   .x = turned.data_ptr<float>(),
-                   .row_stride = turned.size(2),
-                   .head_stride = head_dim,
-                   .positions = positions.data_ptr<int64_t>(),
-                   .theta = theta,
-                   .inverse = inverse},
-                  tensor::kernel_pool());
-    return turned;
+    const auto heads = context->saved_data["heads"].toIntVector();
+    Tensor dqkv = gradients[0].clone(torch::MemoryFormat::Contiguous);
+    turn(dqkv, {heads[0], heads[1], heads[2]},
+         {context->saved_data["cosine"].toTensor(), context->saved_data["sine"].toTensor().neg()});
+    return {dqkv, Tensor(), Tensor()};
   }
 };
 
 }  // namespace
 
-Tensor rotary(const Settings& settings, const Tensor& qkv, const AttentionHeads& heads, const Tensor& positions,
-              double theta) {
-  base::check(qkv.dim() == 3 && qkv.size(2) == heads.packed_width() && heads.head_dim % 2 == 0,
-              "[rotary] expected qkv [batch, time, {}] with an even head size, got [{}]", heads.packed_width(),
-              fmt::join(qkv.sizes(), ", "));
-  const int64_t batch = qkv.size(0);
-  const int64_t time = qkv.size(1);
-  base::check(positions.dim() == 1 && (positions.size(0) == time || positions.size(0) == batch * time),
-              "[rotary] expected positions [{}] or [{}], got [{}]", time, batch * time,
-              fmt::join(positions.sizes(), ", "));
-  const Tensor all = positions.size(0) == batch * time ? positions.contiguous() : positions.repeat({batch});
-  if (!use_kernels(settings, qkv)) return fallback(qkv.contiguous(), heads, all, theta);
-  return RotaryFunction::apply(qkv, all, heads.heads + heads.kv_heads, heads.head_dim, theta);
+RotaryTables rotary_tables(std::span<const double> inverse_frequencies, double scale, int64_t first, int64_t count,
+                           torch::Device device) {
+  base::check(first >= 0 && count >= 0, "[rotary_tables] expected positions from 0 on, got {} from {} on", count,
+              first);
+  const auto half = static_cast<int64_t>(inverse_frequencies.size());
+  if (!device.is_cpu()) {
+    // On the device itself, number by number: a graph that is captured there takes no copies from the host.
+    const auto wide = torch::TensorOptions(device).dtype(torch::kFloat64);
+    std::vector<Tensor> frequencies = {torch::empty({0}, wide)};
+    for (const double frequency : inverse_frequencies) frequencies.push_back(torch::full({1}, frequency, wide));
+    const Tensor angles = torch::arange(first, first + count, wide).unsqueeze(1) * torch::cat(frequencies);
+    return {(angles.cos() * scale).to(torch::kFloat32), (angles.sin() * scale).to(torch::kFloat32)};
+  }
+  std::vector<int64_t> positions(static_cast<size_t>(count));
+  std::iota(positions.begin(), positions.end(), first);
+  const RotaryTables tables{torch::empty({count, half}, torch::kFloat32), torch::empty({count, half}, torch::kFloat32)};
+  kernels::rope_table({.rows = count,
+                       .rotary_dim = 2 * half,
+                       .positions = positions.data(),
+                       .inverse_frequencies = inverse_frequencies.data(),
+                       .scale = scale,
+                       .cosine = tables.cosine.data_ptr<float>(),
+                       .sine = tables.sine.data_ptr<float>()},
+                      tensor::kernel_pool());
+  return tables;
+}
+
+Tensor rotary(const Settings& settings, const Tensor& qkv, const AttentionHeads& heads, const RotaryTables& tables) {
+  check_packed("rotary", qkv, heads);
+  const int64_t tokens = qkv.numel() / qkv.size(-1);
+  const bool shared = qkv.dim() == 3 && tables.rows() == qkv.size(1);
+  base::check(tables.cosine.dim() == 2 && tables.cosine.scalar_type() == torch::kFloat32 &&
+                  tables.sine.scalar_type() == torch::kFloat32 && tables.sine.sizes() == tables.cosine.sizes() &&
+                  tables.rotary_dim() <= heads.head_dim && (shared || tables.rows() == tokens),
+              "[rotary] expected tables in float32 of {} rows and at most {} columns, got [{}] and [{}]",
+              qkv.size(qkv.dim() - 2), heads.head_dim / 2, fmt::join(tables.cosine.sizes(), ", "),
+              fmt::join(tables.sine.sizes(), ", "));
+  if (tokens == 0) return qkv;
+  if (!use_kernels(settings, qkv)) return fallback(qkv, heads, tables);
+  base::check(qkv.scalar_type() == torch::kFloat32, "[rotary] expected qkv in float32, got {}",
+              torch::toString(qkv.scalar_type()));
+  if (wants_gradient(qkv)) return RotaryFunction::apply(qkv, heads, tables);
+  const Tensor turned = qkv.contiguous();
+  turn(turned, heads, tables);
+  return turned;
 }
 
 }  // namespace incontext::ops

@@ -1,372 +1,22 @@
 #include "ops/transformer_layer.h"
 
-#include <algorithm>
-#include <cmath>
-#include <functional>
-
 #include "base/error.h"
-#include "kernels/attention.h"
-#include "kernels/rows.h"
+#include "ops/layer_pass.h"
+#include "ops/linear.h"
+#include "ops/mlp.h"
+#include "ops/norm.h"
 #include "ops/product.h"
-#include "tensor/device.h"
+#include "ops/read_tokens.h"
 
 namespace incontext::ops {
 namespace {
 
-using product::Rows;
 using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Gradients of weights are summed apart for each group of sequences, which are cut by shape alone: who carries out a
-// group does not matter. Smaller groups arrange the weights for products, and add gradients up, more often than their
-// place in the cache gains.
-constexpr int64_t kMostGroups = 16;
+// Below this the passes gain nothing over the operations.
 constexpr int64_t kFewestGroups = 4;
-constexpr int64_t kRowsOfGroup = 512;
-
-// A power of two, as numbers of threads are, or 1.
-int64_t groups_of(int64_t batch, int64_t time) {
-  int64_t groups = 1;
-  while (2 * groups <= std::min({kMostGroups, batch, batch * time / kRowsOfGroup})) groups *= 2;
-  return groups;
-}
-
-float* data(const Tensor& tensor) { return tensor.defined() ? tensor.data_ptr<float>() : nullptr; }
-
-// What the backward pass reads, in the order in which it is kept.
-struct Kept {
-  Tensor x, middle;           // [batch * time, width], [batch * queries, width]
-  Tensor normed, normed_mlp;  // their norms
-  Tensor mean, rstd, mean_mlp, rstd_mlp;
-  Tensor qkv;            // [batch * time, packed_width]
-  Tensor attended;       // [batch * queries, heads * head_dim]
-  Tensor log_sum_exp;    // [batch, heads, queries]
-  Tensor preactivation;  // [batch * queries, hidden], padded rows
-
-  template <class Visitor>
-  void visit(const Visitor& visitor) {
-    for (Tensor* tensor :
-         {&x, &middle, &normed, &normed_mlp, &mean, &rstd, &mean_mlp, &rstd_mlp, &qkv, &attended, &log_sum_exp}) {
-      visitor(*tensor);
-    }
-  }
-};
-
-// All weights, in the order in which they enter the autograd function and their gradients leave it.
-template <class Visitor>
-void visit_weights(LayerWeights& w, const Visitor& visitor) {
-  for (Tensor* tensor : {&w.attention_gamma, &w.attention_beta, &w.qkv, &w.qkv_bias, &w.out, &w.out_bias, &w.mlp_gamma,
-                         &w.mlp_beta, &w.up, &w.up_bias, &w.down, &w.down_bias}) {
-    visitor(*tensor);
-  }
-}
-
-// Some sequences.
-struct Group {
-  int64_t first = 0, count = 0;  // sequences
-  int64_t row = 0, rows = 0;     // tokens
-  int64_t query = 0, queries = 0;
-};
-
-class Layer {
- public:
-  Layer(LayerWeights weights, const LayerOptions& options, kernels::Precision precision, Kept kept, int64_t batch,
-        int64_t time)
-      : precision_(precision),
-        w_(std::move(weights)),
-        o_(options),
-        k_(std::move(kept)),
-        batch_(batch),
-        time_(time),
-        queries_(time / o_.read_every),
-        width_(w_.qkv.size(1)),
-        packed_(w_.qkv.size(0)),
-        query_width_(o_.heads.heads * o_.heads.head_dim),
-        hidden_(w_.up.size(0)),
-        query_(w_.qkv.slice(0, 0, query_width_)),
-        key_value_(w_.qkv.slice(0, query_width_)),
-        count_((batch + groups_of(batch, time) - 1) / groups_of(batch, time)) {}
-
-  int64_t groups() const { return (batch_ + count_ - 1) / count_; }
-  const Kept& kept() const { return k_; }
-
-  Tensor forward() {
-    const auto f32 = k_.x.options();
-    const auto factor = f32.dtype(bf16() ? torch::kBFloat16 : torch::kFloat32);  // of products
-    const int64_t rows = batch_ * time_, queries = batch_ * queries_;
-    k_.normed = torch::empty({rows, width_}, factor);
-    k_.mean = torch::empty({rows}, f32);
-    k_.rstd = torch::empty({rows}, f32);
-    k_.qkv = torch::empty({rows, packed_}, factor);
-    k_.attended = torch::empty({queries, query_width_}, factor);
-    k_.log_sum_exp = torch::empty({batch_, o_.heads.heads, queries_}, f32);
-    k_.middle = torch::empty({queries, width_}, f32);
-    k_.normed_mlp = torch::empty({queries, width_}, factor);
-    k_.mean_mlp = torch::empty({queries}, f32);
-    k_.rstd_mlp = torch::empty({queries}, f32);
-    k_.preactivation = product::empty_rows(queries, hidden_, factor);
-    const Tensor y = torch::empty({queries, width_}, f32);
-    // Every group reads and writes rows of its own.
-    for_each_group([&](int64_t group, int) { forward(group_of(group), y); });
-    return y;
-  }
-
-  // Gradients of x, then of the weights.
-  variable_list backward(const Tensor& dy) {
-    const auto f32 = k_.x.options();
-    Tensor dx = torch::empty_like(k_.x);
-    int64_t parameters = 0;
-    visit_weights(w_, [&](const Tensor& weight) { parameters += weight.defined() ? weight.numel() : 0; });
-    const Tensor sums = torch::empty({groups(), parameters}, f32);
-    const Tensor buffers = torch::empty({std::min<int64_t>(pool().size(), groups()), buffer_size()}, f32);
-    for_each_group([&](int64_t group, int thread) {
-      backward(group_of(group), dy, dx, sums.data_ptr<float>() + group * parameters,
-               buffers.data_ptr<float>() + thread * buffer_size());
-    });
-    const Tensor all = torch::empty({parameters}, f32);
-    kernels::column_sums(groups(), parameters, sums.data_ptr<float>(), parameters, all.data_ptr<float>(), pool());
-    variable_list gradients = {dx};
-    int64_t first = 0;
-    visit_weights(w_, [&](const Tensor& weight) {
-      gradients.push_back(weight.defined() ? all.narrow(0, first, weight.numel()).view(weight.sizes()) : Tensor());
-      if (weight.defined()) first += weight.numel();
-    });
-    return gradients;
-  }
-
- private:
-  // Gradients of one group's weights, side by side.
-  struct Sums {
-    float* next;
-    float* take(const Tensor& weight) {
-      if (!weight.defined()) return nullptr;
-      float* taken = next;
-      next += weight.numel();
-      return taken;
-    }
-  };
-
-  bool bf16() const { return precision_ == kernels::Precision::bf16; }
-
-  // Room for factors of products, and how many floats they take.
-  kernels::Array factors(float* buffer) const {
-    if (bf16()) return reinterpret_cast<uint16_t*>(buffer);
-    return buffer;
-  }
-  int64_t floats(int64_t count) const { return bf16() ? (count + 1) / 2 : count; }
-
-  static base::ThreadPool& pool() { return tensor::kernel_pool(); }
-
-  // Where there are more threads than groups, all of them share out each operation instead.
-  void for_each_group(const std::function<void(int64_t group, int thread)>& work) const {
-    if (pool().size() <= groups()) return pool().run(groups(), work);
-    for (int64_t group = 0; group < groups(); ++group) work(group, 0);
-  }
-
-  Group group_of(int64_t index) const {
-    Group g;
-    g.first = index * count_;
-    g.count = std::min(count_, batch_ - g.first);
-    g.row = g.first * time_;
-    g.rows = g.count * time_;
-    g.query = g.first * queries_;
-    g.queries = g.count * queries_;
-    return g;
-  }
-
-  static Rows rows_at(const Tensor& tensor, int64_t row) {
-    return Rows{product::array_of(tensor), product::row_stride(tensor)}.skip(row);
-  }
-
-  void multiply(const kernels::MatrixProduct& product) const { kernels::matrix_product(product, precision_, pool()); }
-
-  // Tokens i, i + n, i + 2n, … of rows that begin with a token 0.
-  Rows every(const Rows& rows, int64_t i) const { return {rows.data + i * rows.stride, rows.stride * o_.read_every}; }
-
-  void normalise(int64_t rows, const Rows& x, const Tensor& gamma, const Tensor& beta, const Rows& y, float* mean,
-                 float* rstd) const {
-    kernels::norm_forward({.kind = o_.norm,
-                           .rows = rows,
-                           .width = width_,
-                           .epsilon = static_cast<float>(o_.epsilon),
-                           .x = x.data.f32(),
-                           .gamma = data(gamma),
-                           .beta = data(beta),
-                           .y = y.data,
-                           .mean = mean,
-                           .rstd = rstd},
-                          pool());
-  }
-
-  kernels::AttentionShape shape_of(const Group& g) const {
-    return {.batch = g.count,
-            .time = time_,
-            .heads = o_.heads.heads,
-            .kv_heads = o_.heads.kv_heads,
-            .head_dim = o_.heads.head_dim,
-            .causal = true,
-            .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(o_.heads.head_dim))),
-            .query_every = o_.read_every};
-  }
-
-  void forward(const Group& g, const Tensor& y) const {
-    const Rows x = rows_at(k_.x, g.row), normed = rows_at(k_.normed, g.row), qkv = rows_at(k_.qkv, g.row);
-    const Rows attended = rows_at(k_.attended, g.query), middle = rows_at(k_.middle, g.query);
-    const Rows normed_mlp = rows_at(k_.normed_mlp, g.query), preactivation = rows_at(k_.preactivation, g.query);
-    const float* qkv_bias = data(w_.qkv_bias);
-    normalise(g.rows, x, w_.attention_gamma, w_.attention_beta, normed, data(k_.mean) + g.row, data(k_.rstd) + g.row);
-    multiply(product::forward_product(g.queries, every(normed, 0), w_.qkv, {.bias = qkv_bias}, every(qkv, 0)));
-    for (int64_t i = 1; i < o_.read_every; ++i) {
-      const Rows keys{every(qkv, i).data + query_width_, every(qkv, i).stride};
-      multiply(product::forward_product(g.queries, every(normed, i), key_value_,
-                                        {.bias = qkv_bias == nullptr ? nullptr : qkv_bias + query_width_}, keys));
-    }
-    kernels::attention_forward({.shape = shape_of(g),
-                                .q = qkv.data,
-                                .k = qkv.data + query_width_,
-                                .v = qkv.data + query_width_ + o_.heads.kv_heads * o_.heads.head_dim,
-                                .q_stride = o_.read_every * packed_,
-                                .k_stride = packed_,
-                                .v_stride = packed_,
-                                .out = attended.data,
-                                .out_stride = query_width_,
-                                .log_sum_exp = data(k_.log_sum_exp) + g.first * o_.heads.heads * queries_},
-                               pool());
-    // The product adds a residual that lies as its result does.
-    if (o_.read_every > 1) copy_rows(g.queries, every(x, 0), middle);
-    multiply(product::forward_product(
-        g.queries, attended, w_.out,
-        {.bias = data(w_.out_bias), .residual = o_.read_every > 1 ? middle.data.f32() : x.data.f32()}, middle));
-    normalise(g.queries, middle, w_.mlp_gamma, w_.mlp_beta, normed_mlp, data(k_.mean_mlp) + g.query,
-              data(k_.rstd_mlp) + g.query);
-    const Rows between{nullptr, preactivation.stride};
-    kernels::matrix_product_chain(
-        product::forward_product(
-            g.queries, normed_mlp, w_.up,
-            {.bias = data(w_.up_bias), .activation = o_.activation, .preactivation = preactivation.data}, between),
-        product::forward_product(g.queries, between, w_.down,
-                                 {.bias = data(w_.down_bias), .residual = middle.data.f32()}, rows_at(y, g.query)),
-        precision_, pool());
-  }
-
-  void copy_rows(int64_t rows, const Rows& from, const Rows& to) const {
-    for (int64_t i = 0; i < rows; ++i) std::copy_n(from.skip(i).data.f32(), width_, to.skip(i).data.f32());
-  }
-
-  // Of one thread: three buffers that a group's gradients pass through, each used again once its contents are read.
-  int64_t first_buffer() const { return floats(count_ * std::max(queries_ * hidden_stride(), time_ * packed_)); }
-  int64_t second_buffer() const { return floats(count_ * std::max(queries_ * query_width_, time_ * width_)); }
-  int64_t buffer_size() const { return first_buffer() + second_buffer() + count_ * queries_ * width_; }
-  int64_t hidden_stride() const { return product::row_stride(k_.preactivation); }
-
-  void backward(const Group& g, const Tensor& dy_of_all, const Tensor& dx_of_all, float* sums, float* buffer) const {
-    const Rows dhidden{factors(buffer), hidden_stride()}, dqkv{factors(buffer), packed_};
-    const kernels::Array second = factors(buffer + first_buffer());
-    const Rows dnormed_mlp{second, width_}, dattended{second, query_width_}, dnormed{second, width_};
-    const Rows dmiddle{buffer + first_buffer() + second_buffer(), width_};
-    const Rows dy = rows_at(dy_of_all, g.query);
-    const Rows normed = rows_at(k_.normed, g.row), qkv = rows_at(k_.qkv, g.row);
-    const Rows attended = rows_at(k_.attended, g.query), hidden = rows_at(k_.preactivation, g.query);
-    Sums next{sums};
-    float* attention_gamma = next.take(w_.attention_gamma);
-    float* attention_beta = next.take(w_.attention_beta);
-    float* dweight_qkv = next.take(w_.qkv);
-    float* dbias_qkv = next.take(w_.qkv_bias);
-    float* dweight_out = next.take(w_.out);
-    float* dbias_out = next.take(w_.out_bias);
-    float* mlp_gamma = next.take(w_.mlp_gamma);
-    float* mlp_beta = next.take(w_.mlp_beta);
-    float* dweight_up = next.take(w_.up);
-    float* dbias_up = next.take(w_.up_bias);
-    float* dweight_down = next.take(w_.down);
-    float* dbias_down = next.take(w_.down_bias);
-
-    // One epilogue turns dy·W into the gradient before the activation, and what was kept into its value.
-    kernels::matrix_product_chain(
-        product::input_product(g.queries, dy, w_.down,
-                               {.activation = o_.activation, .preactivation = hidden.data, .activation_gradient = true},
-                               dhidden),
-        product::input_product(g.queries, dhidden, w_.up, {}, dnormed_mlp), precision_, pool());
-    multiply(product::weight_product(g.queries, dy, hidden, w_.down, dweight_down, dbias_down));
-    multiply(product::weight_product(g.queries, dhidden, rows_at(k_.normed_mlp, g.query), w_.up, dweight_up, dbias_up));
-    kernels::norm_backward({.kind = o_.norm,
-                            .rows = g.queries,
-                            .width = width_,
-                            .dy = dnormed_mlp.data,
-                            .x = rows_at(k_.middle, g.query).data.f32(),
-                            .gamma = data(w_.mlp_gamma),
-                            .mean = data(k_.mean_mlp) + g.query,
-                            .rstd = data(k_.rstd_mlp) + g.query,
-                            .residual_gradient = dy.data.f32(),
-                            .dx = dmiddle.data.f32(),
-                            .dgamma = mlp_gamma,
-                            .dbeta = mlp_beta},
-                           pool());
-    multiply(product::weight_product(g.queries, dmiddle, attended, w_.out, dweight_out, dbias_out));
-    multiply(product::input_product(g.queries, dmiddle, w_.out, {}, dattended));
-    const int64_t values = query_width_ + o_.heads.kv_heads * o_.heads.head_dim;
-    kernels::attention_backward({.shape = shape_of(g),
-                                 .q = qkv.data,
-                                 .k = qkv.data + query_width_,
-                                 .v = qkv.data + values,
-                                 .q_stride = o_.read_every * packed_,
-                                 .k_stride = packed_,
-                                 .v_stride = packed_,
-                                 .out = attended.data,
-                                 .dout = dattended.data,
-                                 .out_stride = query_width_,
-                                 .dout_stride = query_width_,
-                                 .log_sum_exp = data(k_.log_sum_exp) + g.first * o_.heads.heads * queries_,
-                                 .dq = dqkv.data,
-                                 .dk = dqkv.data + query_width_,
-                                 .dv = dqkv.data + values,
-                                 .dq_stride = o_.read_every * packed_,
-                                 .dk_stride = packed_,
-                                 .dv_stride = packed_},
-                                pool());
-    qkv_gradients(g, dqkv, normed, dnormed, dweight_qkv, dbias_qkv);
-    kernels::norm_backward({.kind = o_.norm,
-                            .rows = g.rows,
-                            .width = width_,
-                            .dy = dnormed.data,
-                            .x = rows_at(k_.x, g.row).data.f32(),
-                            .gamma = data(w_.attention_gamma),
-                            .mean = data(k_.mean) + g.row,
-                            .rstd = data(k_.rstd) + g.row,
-                            .residual_gradient = dmiddle.data.f32(),
-                            .dx = rows_at(dx_of_all, g.row).data.f32(),
-                            .dgamma = attention_gamma,
-                            .dbeta = attention_beta,
-                            .residual_every = o_.read_every},
-                           pool());
-  }
-
-  void qkv_gradients(const Group& g, const Rows& dqkv, const Rows& normed, const Rows& dnormed, float* dweight,
-                     float* dbias) const {
-    multiply(product::input_product(g.queries, every(dqkv, 0), w_.qkv, {}, every(dnormed, 0)));
-    for (int64_t i = 1; i < o_.read_every; ++i) {
-      const Rows dkeys{every(dqkv, i).data + query_width_, every(dqkv, i).stride};
-      multiply(product::input_product(g.queries, dkeys, key_value_, {}, every(dnormed, i)));
-    }
-    if (o_.read_every == 1) {
-      multiply(product::weight_product(g.rows, dqkv, normed, w_.qkv, dweight, dbias));
-      return;
-    }
-    multiply(product::weight_product(g.queries, every(dqkv, 0), every(normed, 0), query_, dweight, dbias));
-    multiply(product::weight_product(g.rows, {dqkv.data + query_width_, packed_}, normed, key_value_,
-                                     dweight + query_width_ * width_,
-                                     dbias == nullptr ? nullptr : dbias + query_width_));
-  }
-
-  kernels::Precision precision_;
-  LayerWeights w_;
-  LayerOptions o_;
-  Kept k_;
-  int64_t batch_, time_, queries_, width_, packed_, query_width_, hidden_;
-  Tensor query_, key_value_;  // of w_.qkv, cut once: threads do not touch autograd
-  int64_t count_;             // sequences of a group
-};
 
 class LayerFunction : public torch::autograd::Function<LayerFunction> {
  public:
@@ -377,11 +27,21 @@ class LayerFunction : public torch::autograd::Function<LayerFunction> {
                         const Tensor& down, const OptionalTensor& down_bias, const LayerOptions& options, bool bf16) {
     const auto precision = bf16 ? kernels::Precision::bf16 : kernels::Precision::f32;
     const auto or_none = [](const OptionalTensor& tensor) { return present(tensor) ? *tensor : Tensor(); };
-    LayerWeights weights{attention_gamma, or_none(attention_beta), qkv, or_none(qkv_bias), out,  or_none(out_bias),
-                         mlp_gamma,       or_none(mlp_beta),       up,  or_none(up_bias),  down, or_none(down_bias)};
-    Kept kept;
+    LayerWeights weights{attention_gamma,
+                         or_none(attention_beta),
+                         qkv,
+                         or_none(qkv_bias),
+                         out,
+                         or_none(out_bias),
+                         mlp_gamma,
+                         or_none(mlp_beta),
+                         up,
+                         or_none(up_bias),
+                         down,
+                         or_none(down_bias)};
+    LayerPass::Kept kept;
     kept.x = product::as_rows(x);
-    Layer layer(weights, options, precision, kept, x.size(0), x.size(1));
+    LayerPass layer(weights, options, precision, kept, x.size(0), x.size(1));
     const Tensor y = layer.forward();
     kept = layer.kept();
     variable_list saved;
@@ -393,15 +53,16 @@ class LayerFunction : public torch::autograd::Function<LayerFunction> {
     context->saved_data["heads"] =
         std::vector<int64_t>{options.heads.heads, options.heads.kv_heads, options.heads.head_dim};
     context->saved_data["activation"] = static_cast<int64_t>(options.activation);
-    context->saved_data["read_every"] = options.read_every;
+    context->saved_data["reads"] = std::vector<int64_t>{options.reads.first, options.reads.every};
+    context->saved_data["scale"] = options.scale;
     context->saved_data["shape"] = x.sizes().vec();
     context->saved_data["bf16"] = bf16;
-    return y.view({x.size(0), x.size(1) / options.read_every, x.size(2)});
+    return y.view({x.size(0), options.reads.count(x.size(1)), x.size(2)});
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const variable_list saved = context->get_saved_variables();
-    Kept kept;
+    LayerPass::Kept kept;
     LayerWeights weights;
     std::size_t next = 0;
     kept.visit([&](Tensor& tensor) { tensor = saved[next++]; });
@@ -417,13 +78,15 @@ class LayerFunction : public torch::autograd::Function<LayerFunction> {
     }
     const auto heads = context->saved_data["heads"].toIntVector();
     const auto shape = context->saved_data["shape"].toIntVector();
+    const auto reads = context->saved_data["reads"].toIntVector();
     const LayerOptions options{
         .norm = static_cast<kernels::NormKind>(context->saved_data["norm"].toInt()),
         .heads = {heads[0], heads[1], heads[2]},
         .activation = static_cast<kernels::Activation>(context->saved_data["activation"].toInt()),
-        .read_every = context->saved_data["read_every"].toInt()};
+        .scale = context->saved_data["scale"].toDouble(),
+        .reads = {reads[0], reads[1]}};
     const auto precision = context->saved_data["bf16"].toBool() ? kernels::Precision::bf16 : kernels::Precision::f32;
-    Layer layer(weights, options, precision, kept, shape[0], shape[1]);
+    LayerPass layer(weights, options, precision, kept, shape[0], shape[1]);
     variable_list out = layer.backward(product::as_rows(gradients[0]));
     out[0] = out[0].view(shape);
     out.resize(out.size() + 2);  // the options and the precision
@@ -431,22 +94,69 @@ class LayerFunction : public torch::autograd::Function<LayerFunction> {
   }
 };
 
+// The definition.
+Tensor composed(const Settings& settings, const Tensor& x, const LayerWeights& w, const LayerOptions& o) {
+  const Normed before =
+      norm(settings, o.norm, x, w.attention_gamma, w.attention_beta, o.epsilon, Keep::for_products, o.reads);
+  const Tensor qkv = project_qkv(settings, before.normed, w.qkv, w.qkv_bias, o.heads, Keep::for_products, o.reads);
+  const Tensor attended =
+      attention(settings, qkv, o.heads, {.scale = o.scale, .reads = o.reads, .keep = Keep::for_products});
+  const Tensor middle = linear(settings, attended, {w.out, w.out_bias}, before.residual);
+  const Normed after = norm(settings, o.norm, middle, w.mlp_gamma, w.mlp_beta, o.epsilon, Keep::for_products);
+  return mlp(settings, after.normed, {{w.up, w.up_bias}, {w.down, w.down_bias}}, o.activation, after.residual);
+}
+
+void check_shape(const char* name, const Tensor& tensor, torch::IntArrayRef shape) {
+  base::check(tensor.defined() && tensor.sizes() == shape, "[transformer_layer] expected {} [{}], got {}", name,
+              fmt::join(shape, ", "), tensor.defined() ? fmt::format("[{}]", fmt::join(tensor.sizes(), ", ")) : "none");
+}
+
+void check_arguments(const Tensor& x, const LayerWeights& w, const LayerOptions& o) {
+  check_reads("transformer_layer", x, o.reads);
+  base::check(o.plain_attention,
+              "[transformer_layer] expected attention without a window, rotary positions and norms of heads");
+  const int64_t width = x.size(2), packed = o.heads.packed_width();
+  base::check(w.up.defined() && w.up.dim() == 2, "[transformer_layer] expected an MLP");
+  const int64_t hidden = w.up.size(0);
+  check_shape("attention_gamma", w.attention_gamma, {width});
+  check_shape("qkv", w.qkv, {packed, width});
+  check_shape("out", w.out, {width, o.heads.heads * o.heads.head_dim});
+  check_shape("mlp_gamma", w.mlp_gamma, {width});
+  check_shape("up", w.up, {hidden, width});
+  check_shape("down", w.down, {width, hidden});
+  const auto check_optional = [](const char* name, const Tensor& tensor, int64_t size) {
+    if (tensor.defined()) check_shape(name, tensor, {size});
+  };
+  check_optional("attention_beta", w.attention_beta, width);
+  check_optional("qkv_bias", w.qkv_bias, packed);
+  check_optional("out_bias", w.out_bias, width);
+  check_optional("mlp_beta", w.mlp_beta, width);
+  check_optional("up_bias", w.up_bias, hidden);
+  check_optional("down_bias", w.down_bias, width);
+}
+
+// Whether the passes know this layer. Reads far apart are left to project_qkv().
+bool knows(const Settings& settings, const Tensor& x, const LayerWeights& weights, const LayerOptions& options) {
+  return use_kernels(settings, x) && x.scalar_type() == torch::kFloat32 && x.dim() == 3 && options.plain_attention &&
+         options.reads.regular(x.size(1)) && options.reads.every <= kMostReadsApart && weights.up.defined() &&
+         options.activation != kernels::Activation::none;
+}
+
 }  // namespace
 
 bool takes_transformer_layer(const Settings& settings, const Tensor& x, const LayerWeights& weights,
                              const LayerOptions& options) {
-  if (!use_kernels(settings, x) || x.dim() != 3) return false;
-  if (!weights.up.defined() || options.activation == kernels::Activation::none) {
-    return false;
-  }
+  if (!knows(settings, x, weights, options)) return false;
   bool wanted = torch::GradMode::is_enabled();
   LayerWeights all = weights;
   visit_weights(all, [&](const Tensor& weight) { wanted = wanted && (!weight.defined() || weight.requires_grad()); });
-  return wanted && groups_of(x.size(0), x.size(1)) >= kFewestGroups;
+  return wanted && groups_of_layer(x.size(0), x.size(1)) >= kFewestGroups;
 }
 
 Tensor transformer_layer(const Settings& settings, const Tensor& x, const LayerWeights& w,
                          const LayerOptions& options) {
+  check_arguments(x, w, options);
+  if (!knows(settings, x, w, options)) return composed(settings, x, w, options);
   return LayerFunction::apply(x, w.attention_gamma, OptionalTensor(w.attention_beta), w.qkv, OptionalTensor(w.qkv_bias),
                               w.out, OptionalTensor(w.out_bias), w.mlp_gamma, OptionalTensor(w.mlp_beta), w.up,
                               OptionalTensor(w.up_bias), w.down, OptionalTensor(w.down_bias), options,

@@ -100,6 +100,7 @@ TensorInfo parse_tensor(const json& entry, const std::string& where) {
 
 std::map<std::string, std::string> parse_metadata(const json& entry, const std::string& where) {
   std::map<std::string, std::string> metadata;
+  if (entry.is_null()) return metadata;
   check(entry.is_object(), "{}: expected text by name in '{}'", where, kMetadata);
   for (const auto& [key, value] : entry.items()) {
     check(value.is_string(), "{}: expected text in '{}' under {}", where, kMetadata, quoted_name(key));

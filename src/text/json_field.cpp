@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/python_json.h"
 #include "base/text.h"
 
 namespace incontext::text {
@@ -77,7 +78,7 @@ void JsonField::fail_expecting(std::string_view expected) const {
 SortedJson read_json(const std::filesystem::path& path) {
   const std::string contents = base::read_file(path);
   try {
-    return SortedJson::parse(contents);
+    return base::parse_python_json<SortedJson>(contents);
   } catch (const SortedJson::parse_error& error) {
     fail("{}: is not valid JSON: near byte {}", path.string(), error.byte);
   } catch (const SortedJson::out_of_range&) {

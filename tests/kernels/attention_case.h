@@ -1,8 +1,11 @@
 #pragma once
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <cstddef>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "kernels/attention.h"
@@ -11,12 +14,17 @@
 namespace incontext::kernels {
 
 inline AttentionShape make_shape(int64_t batch, int64_t time, int64_t heads, int64_t kv_heads, int64_t head_dim,
-                                 bool causal, int64_t query_every = 1) {
-  return {batch, time, heads, kv_heads, head_dim, causal, 1 / std::sqrt(static_cast<float>(head_dim)), query_every};
+                                 bool causal, const Reads& reads = {}, int64_t window = 0) {
+  return {batch, time, heads, kv_heads, head_dim, causal, 1 / std::sqrt(static_cast<float>(head_dim)), reads, window};
+}
+
+inline std::string name_of(const AttentionShape& s) {
+  return fmt::format("batch {} time {} heads {} / {} head_dim {} causal {} reads {} + n {} window {}", s.batch, s.time,
+                     s.heads, s.kv_heads, s.head_dim, s.causal, s.reads.first, s.reads.every, s.window);
 }
 
 /// One packed [batch * time, (heads + 2 kv_heads) * head_dim] projection, its gradient, and what attention makes.
-/// Copies start from the same values. Where not every token asks, time is a multiple of query_every, or batch 1.
+/// Copies start from the same values. Reads are regular, or batch is 1.
 struct AttentionProblem {
   AttentionShape shape;
   StoredMatrix qkv, out, dout, dqkv;
@@ -35,7 +43,7 @@ struct AttentionProblem {
     dout.fill(random);
     for (int64_t i = 0; i < qkv.rows(); ++i) {  // keys three times as long: softmax far from uniform
       for (int64_t j = k_column(); j < v_column(); ++j) qkv.set(i, j, 3 * qkv.at(i, j));
-      if (i % s.query_every == 0) continue;
+      if (s.reads.token(s.reads.count(i % s.time)) == i % s.time) continue;
       for (int64_t j = 0; j < k_column(); ++j) {  // neither read nor written
         qkv.set(i, j, std::nanf(""));
         dqkv.set(i, j, 0);
@@ -48,10 +56,10 @@ struct AttentionProblem {
 
   AttentionForward forward(bool keep = true) {
     return {.shape = shape,
-            .q = qkv.array(),
+            .q = qkv.array() + shape.reads.first * qkv.stride(),
             .k = qkv.array() + k_column(),
             .v = qkv.array() + v_column(),
-            .q_stride = shape.query_every * qkv.stride(),
+            .q_stride = shape.reads.every * qkv.stride(),
             .k_stride = qkv.stride(),
             .v_stride = qkv.stride(),
             .out = out.array(),
@@ -65,7 +73,7 @@ struct AttentionProblem {
             .q = of.q,
             .k = of.k,
             .v = of.v,
-            .q_stride = shape.query_every * qkv.stride(),
+            .q_stride = shape.reads.every * qkv.stride(),
             .k_stride = qkv.stride(),
             .v_stride = qkv.stride(),
             .out = out.array(),
@@ -73,10 +81,10 @@ struct AttentionProblem {
             .out_stride = out.stride(),
             .dout_stride = dout.stride(),
             .log_sum_exp = lse.data(),
-            .dq = dqkv.array(),
+            .dq = dqkv.array() + shape.reads.first * dqkv.stride(),
             .dk = dqkv.array() + k_column(),
             .dv = dqkv.array() + v_column(),
-            .dq_stride = shape.query_every * dqkv.stride(),
+            .dq_stride = shape.reads.every * dqkv.stride(),
             .dk_stride = dqkv.stride(),
             .dv_stride = dqkv.stride()};
   }

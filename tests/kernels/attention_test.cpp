@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "kernels/attention_case.h"
 #include "kernels/inputs.h"
 #include "support/close.h"
@@ -15,8 +16,7 @@ using testing::Tolerance;
 using Problem = AttentionProblem;
 
 void expect_matches_reference(const AttentionShape& shape, std::mt19937& random, base::ThreadPool& pool) {
-  SCOPED_TRACE(fmt::format("batch {} time {} heads {} / {} head_dim {} causal {} query_every {}", shape.batch,
-                           shape.time, shape.heads, shape.kv_heads, shape.head_dim, shape.causal, shape.query_every));
+  SCOPED_TRACE(name_of(shape));
   Problem fast(shape, random);
   Problem slow = fast;
   attention_forward(fast.forward(), pool);
@@ -67,19 +67,76 @@ TEST_P(AttentionTest, GroupsQueries) {
   }
 }
 
-TEST_P(AttentionTest, SomeTokensAsk) {
+TEST_P(AttentionTest, SomeTokensAreRead) {
   for (const bool causal : {false, true}) {
-    for (const int64_t every : {2, 3, 7}) {
+    for (const Reads& reads : {Reads{0, 2}, {0, 3}, {0, 7}, {1, 3}, {5, 7}, {11, 1}, {4, 2}}) {
       for (int64_t time = 0; time <= 30; ++time) {
-        expect_matches_reference(make_shape(1, time, 2, 1, 8, causal, every), random_, pool_);
+        if (time > 0 && time <= reads.first) continue;  // nothing is read
+        expect_matches_reference(make_shape(1, time, 2, 1, 8, causal, reads), random_, pool_);
       }
-      expect_matches_reference(make_shape(2, 42, 4, 2, 32, causal, every), random_, pool_);
       // In several blocks of queries, and in two cuts.
-      expect_matches_reference(make_shape(1, 1000, 1, 1, 8, causal, every), random_, pool_);
+      expect_matches_reference(make_shape(1, 1000, 1, 1, 8, causal, reads), random_, pool_);
+      if (!reads.regular(42)) continue;
+      expect_matches_reference(make_shape(2, 42, 4, 2, 32, causal, reads), random_, pool_);
     }
-    expect_matches_reference(make_shape(2, 82, 2, 2, 32, causal, 2), random_, pool_);
-    expect_matches_reference(make_shape(1, 1100, 1, 1, 8, causal, 2), random_, pool_);
+    expect_matches_reference(make_shape(2, 82, 2, 2, 32, causal, {0, 2}), random_, pool_);
+    expect_matches_reference(make_shape(1, 1100, 1, 1, 8, causal, {0, 2}), random_, pool_);
+    expect_matches_reference(make_shape(2, 82, 2, 1, 32, causal, {81, 82}), random_, pool_);  // the last token
   }
+}
+
+TEST_P(AttentionTest, TokensSeeAWindow) {
+  for (const int64_t window : {1, 2, 5, 8, 16, 17, 31, 40, 100}) {
+    for (const int64_t time : {1, 2, 15, 16, 17, 33, 50, 82}) {
+      expect_matches_reference(make_shape(2, time, 2, 1, 8, true, {}, window), random_, pool_);
+    }
+    // In several blocks of queries, and in two cuts.
+    expect_matches_reference(make_shape(1, 700, 2, 1, 16, true, {}, window), random_, pool_);
+    for (const Reads& reads : {Reads{0, 2}, {1, 3}, {2, 3}, {40, 50}, {3, 2}}) {
+      expect_matches_reference(make_shape(1, 100, 2, 1, 8, true, reads, window), random_, pool_);
+      expect_matches_reference(make_shape(1, 1300, 1, 1, 8, true, reads, window), random_, pool_);
+    }
+  }
+}
+
+TEST_P(AttentionTest, AWindowOfAllTokensChangesNoBit) {
+  Problem whole(make_shape(2, 400, 2, 1, 16, true), random_);
+  Problem windowed = whole;
+  windowed.shape.window = 400;
+  for (Problem* problem : {&whole, &windowed}) {
+    attention_forward(problem->forward(), pool_);
+    attention_backward(problem->backward(), pool_);
+  }
+  EXPECT_CLOSE(windowed.out.values(), whole.out.values(), exact());
+  EXPECT_CLOSE(windowed.dqkv.values(), whole.dqkv.values(), exact());
+}
+
+TEST_P(AttentionTest, KeysOutsideOfTheWindowAreNotRead) {
+  Problem problem(make_shape(1, 90, 1, 1, 8, true, {}, 20), random_);
+  problem.qkv.set(7, 8, kNaN);  // a key
+  attention_forward(problem.forward(), pool_);
+  for (int64_t i = 0; i < 90; ++i) EXPECT_EQ(std::isnan(problem.out.at(i, 3)), i >= 7 && i < 27) << i;
+}
+
+TEST(AttentionChecks, RefuseWhatCannotBeRead) {
+  base::ThreadPool pool(1);
+  std::mt19937 random(1);
+  const AttentionShape good = make_shape(1, 4, 1, 1, 2, true);
+  Problem problem(good, random);
+  const auto run = [&](const AttentionShape& shape) {
+    AttentionForward forward = problem.forward();
+    forward.shape = shape;
+    attention_forward(forward, pool);
+  };
+  AttentionShape windowed = good, beyond = good, still = good;
+  windowed.causal = false;
+  windowed.window = 2;
+  beyond.reads = {4, 1};
+  still.reads = {0, 0};
+  EXPECT_NO_THROW(run(good));
+  EXPECT_THROW(run(windowed), base::Error);
+  EXPECT_THROW(run(beyond), base::Error);
+  EXPECT_THROW(run(still), base::Error);
 }
 
 TEST_P(AttentionTest, CutsLongSequences) {
@@ -107,7 +164,8 @@ TEST_P(AttentionTest, Bf16TensorsAreThoseOfTheirValues) {
   // Keys stay in fp32: with all factors in bf16 a unit for it would multiply them.
   for (const AttentionShape& shape :
        {make_shape(2, 41, 6, 2, 24, true), make_shape(1, 600, 2, 2, 8, true), make_shape(2, 30, 2, 1, 9, false),
-        make_shape(1, 530, 2, 1, 8, false), make_shape(2, 42, 4, 2, 24, true, 2)}) {
+        make_shape(1, 530, 2, 1, 8, false), make_shape(2, 42, 4, 2, 24, true, {0, 2}),
+        make_shape(1, 41, 4, 2, 24, true, {1, 3}), make_shape(1, 600, 2, 1, 8, true, {}, 70)}) {
     for (const bool inputs : {false, true}) {
       for (const bool outputs : {false, true}) {
         SCOPED_TRACE(fmt::format("time {} inputs {} outputs {}", shape.time, inputs, outputs));
@@ -120,7 +178,7 @@ TEST_P(AttentionTest, Bf16TensorsAreThoseOfTheirValues) {
         attention_forward(plain.forward(), pool_);
         AttentionForward forward = kept.forward();
         if (inputs) {
-          forward.q = qkv.array();
+          forward.q = qkv.array() + shape.reads.first * qkv.stride();
           forward.v = qkv.array() + kept.v_column();
         }
         if (outputs) forward.out = out.array();
@@ -134,7 +192,7 @@ TEST_P(AttentionTest, Bf16TensorsAreThoseOfTheirValues) {
         backward.q = forward.q, backward.k = forward.k, backward.v = forward.v;
         if (outputs) backward.out = out.array(), backward.dout = dout.array();
         if (inputs) {
-          backward.dq = dqkv.array();
+          backward.dq = dqkv.array() + shape.reads.first * dqkv.stride();
           backward.dk = dqkv.array() + kept.k_column();
           backward.dv = dqkv.array() + kept.v_column();
           round_to_bf16(plain.dqkv);
@@ -194,16 +252,23 @@ TEST_P(AttentionTest, BitsDoNotDependOnThreads) {
 }
 
 TEST(AttentionReference, BackwardIsTheJacobianOfForward) {
-  for (const auto& [causal, every] : {std::pair{false, 1}, {true, 1}, {true, 2}}) {
+  struct Kind {
+    bool causal = true;
+    Reads reads = {};
+    int64_t window = 0;
+  };
+  for (const Kind& kind :
+       {Kind{.causal = false}, {}, {.reads = {0, 2}}, {.window = 2}, {.reads = {1, 2}, .window = 3}}) {
     std::mt19937 random(3);
     Problem problem({.batch = 2,
                      .time = 4,
                      .heads = 4,
                      .kv_heads = 2,
                      .head_dim = 3,
-                     .causal = causal,
+                     .causal = kind.causal,
                      .scale = 0.5F,
-                     .query_every = every},
+                     .reads = kind.reads,
+                     .window = kind.window},
                     random);
     ref::attention_forward(problem.forward());
     ref::attention_backward(problem.backward());

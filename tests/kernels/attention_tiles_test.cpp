@@ -44,11 +44,11 @@ Bounds bounds_of(const Problem& problem) {
       const int64_t q = h * s.head_dim, k = problem.k_column() + group * s.head_dim;
       const int64_t v = problem.v_column() + group * s.head_dim;
       for (int64_t i = 0; i < s.queries(); ++i) {
-        const int64_t row = b * s.time + i * s.query_every;                // of the query
+        const int64_t row = b * s.time + s.reads.token(i);                 // of the query
         const auto asked = static_cast<std::size_t>(b * s.queries() + i);  // of dout and out
         std::vector<double> p, dp;
         double sum = 0, delta = 0;
-        for (int64_t j = 0; j < s.seen_by(i); ++j) {
+        for (int64_t j = s.first_seen_by(i); j < s.seen_by(i); ++j) {
           double score = 0, change = 0;
           for (int64_t d = 0; d < s.head_dim; ++d) {
             score += value(row, q + d) * value(b * s.time + j, k + d);
@@ -62,7 +62,7 @@ Bounds bounds_of(const Problem& problem) {
         for (std::size_t j = 0; j < p.size(); ++j) delta += (p[j] /= sum) * dp[j];
         for (std::size_t j = 0; j < p.size(); ++j) {
           const double ds = std::fabs(static_cast<double>(s.scale) * p[j] * (dp[j] - delta));
-          const auto key = static_cast<std::size_t>(b * s.time) + j;
+          const auto key = static_cast<std::size_t>(b * s.time + s.first_seen_by(i)) + j;
           for (int64_t d = 0; d < s.head_dim; ++d) {
             const auto at = [&](std::size_t token, int64_t column) {
               return token * packed + static_cast<std::size_t>(column + d);
@@ -97,9 +97,7 @@ std::vector<double> in_bounds(const StoredMatrix& actual, const StoredMatrix& ex
 class AttentionTilesTest : public EveryInstructionSet {
  protected:
   void expect_matches_reference(const AttentionShape& shape, Storage results, TileStrip strip) {
-    SCOPED_TRACE(fmt::format("batch {} time {} heads {} / {} head_dim {} causal {} query_every {} bf16 {}", shape.batch,
-                             shape.time, shape.heads, shape.kv_heads, shape.head_dim, shape.causal, shape.query_every,
-                             results == Storage::bf16));
+    SCOPED_TRACE(fmt::format("{} bf16 {}", name_of(shape), results == Storage::bf16));
     Problem fast(shape, random_, results);
     Problem slow = fast;
     const Bounds bounds = bounds_of(fast);
@@ -135,13 +133,34 @@ TEST_P(AttentionTilesTest, MatchesTheReference) {
         }
         expect_matches_reference(make_shape(2, 40, 6, 2, 16, causal), results, strip);
         for (const int64_t time : {2, 62, 64, 66, 82, 130}) {
-          expect_matches_reference(make_shape(2, time, 2, 2, 32, causal, 2), results, strip);
+          expect_matches_reference(make_shape(2, time, 2, 2, 32, causal, {0, 2}), results, strip);
         }
         for (const int64_t time : {1, 33, 65, 97, 98, 200}) {
-          expect_matches_reference(make_shape(1, time, 1, 1, 32, causal, 3), results, strip);
-          expect_matches_reference(make_shape(1, time, 1, 1, 32, causal, 64), results, strip);
+          expect_matches_reference(make_shape(1, time, 1, 1, 32, causal, {0, 3}), results, strip);
+          expect_matches_reference(make_shape(1, time, 1, 1, 32, causal, {0, 64}), results, strip);
+        }
+        for (const Reads& reads : {Reads{1, 3}, {98, 99}, {40, 1}}) {
+          expect_matches_reference(make_shape(1, 99, 2, 1, 32, causal, reads), results, strip);
         }
       }
+    }
+  }
+}
+
+TEST_P(AttentionTilesTest, TokensSeeAWindow) {
+  for (const Storage results : {Storage::f32, Storage::bf16}) {
+    const auto expect = [&](const AttentionShape& shape) {
+      expect_matches_reference(shape, results, &multiply_tile_strip<PlainTiles>);
+    };
+    for (const int64_t window : {1, 2, 16, 31, 32, 33, 50, 64, 100}) {
+      for (const int64_t time : {1, 31, 33, 65, 130}) expect(make_shape(2, time, 2, 1, 8, true, {}, window));
+      for (const Reads& reads : {Reads{0, 2}, {1, 3}, {2, 3}, {40, 50}, {3, 2}}) {
+        expect(make_shape(1, 200, 1, 1, 8, true, reads, window));
+      }
+    }
+    for (const int64_t window : {20, 300}) {  // in blocks, and in two cuts
+      expect(make_shape(1, 600, 1, 1, 8, true, {}, window));
+      expect(make_shape(1, 1100, 1, 1, 8, true, {1, 2}, window));
     }
   }
 }
@@ -150,7 +169,8 @@ TEST_P(AttentionTilesTest, CutsLongSequences) {
   // Beyond 512 queries the forward pass is cut; from 257 on the backward pass takes queries in blocks.
   for (const bool causal : {false, true}) {
     expect_matches_reference(make_shape(1, 600, 1, 1, 8, causal), Storage::f32, &multiply_tile_strip<PlainTiles>);
-    expect_matches_reference(make_shape(1, 1100, 1, 1, 8, causal, 2), Storage::f32, &multiply_tile_strip<PlainTiles>);
+    expect_matches_reference(make_shape(1, 1100, 1, 1, 8, causal, {0, 2}), Storage::f32,
+                             &multiply_tile_strip<PlainTiles>);
   }
 }
 

@@ -66,10 +66,10 @@ TEST_F(LanguageFiles, ConfigWithWrongFields) {
   EXPECT_CONTAINS(error(), "'hidden_size': expected a whole number, got nothing");
   change_config("hidden_size", 32);
   change_config("hidden_act", "gelu");
-  EXPECT_CONTAINS(error(), "expected the activation 'silu', got 'gelu'");
+  EXPECT_CONTAINS(error(), "the activation 'gelu' is not one that our decoder has for this family: silu and swish");
   change_config("hidden_act", "silu");
-  change_config("rope_scaling", Json{{"type", "dynamic"}, {"factor", 2}});
-  EXPECT_CONTAINS(error(), "rope type 'dynamic'");
+  change_config("rope_scaling", Json{{"type", "proportional"}});
+  EXPECT_CONTAINS(error(), "rope type 'proportional'");
   base::write_file_atomic(folder / "config.json", "{");
   EXPECT_CONTAINS(error(), "config.json: not valid JSON");
 }
@@ -120,6 +120,68 @@ TEST_F(LanguageFiles, TensorsNobodyAskedForAreTold) {
   copy("llama2");
   change_weights([](auto& tensors) { tensors["model.layers.0.extra.weight"] = torch::zeros({2}); });
   EXPECT_EQ(LanguageModel(folder).unread(), std::vector<std::string>{"model.layers.0.extra.weight"});
+}
+
+torch::Tensor logits_of(const fs::path& folder) {
+  const LanguageModel model(folder);
+  cache::SequenceState state;
+  state.cache = cache::make_cache({}, model.cache_shape(8));
+  Step step;
+  step.sequences = {{&state, 3}};
+  return model.logits({5, 6, 7}, step, {0, 1, 2});
+}
+
+// llama2's head is its own; with tie_word_embeddings transformers still reads it.
+TEST_F(LanguageFiles, AHeadOfOtherValuesIsUsedWhateverTheConfigSays) {
+  copy("llama2");
+  const torch::Tensor expected = logits_of(folder);
+  EXPECT_TRUE(LanguageModel(folder).notes().empty());
+  change_config("tie_word_embeddings", true);
+  EXPECT_TRUE(torch::equal(logits_of(folder), expected));
+  const LanguageModel untied(folder);
+  EXPECT_FALSE(untied.config().options.tied_embeddings);
+  ASSERT_EQ(untied.notes().size(), 1U);
+  EXPECT_CONTAINS(untied.notes()[0],
+                  "'lm_head.weight' holds other values than 'model.embed_tokens.weight': it is used");
+  // The same values twice, and one of the two alone, are tied.
+  change_weights([](auto& tensors) { tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone(); });
+  const torch::Tensor tied = logits_of(folder);
+  EXPECT_FALSE(torch::equal(tied, expected));
+  EXPECT_TRUE(LanguageModel(folder).config().options.tied_embeddings);
+  EXPECT_TRUE(LanguageModel(folder).notes().empty());
+  for (const char* left_out : {"lm_head.weight", "model.embed_tokens.weight"}) {
+    copy("llama2");
+    change_config("tie_word_embeddings", true);
+    change_weights([&](auto& tensors) {
+      tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone();
+      tensors.erase(left_out);
+    });
+    EXPECT_TRUE(torch::equal(logits_of(folder), tied)) << left_out;
+  }
+}
+
+// What a merge of shards leaves behind: the index says which of two counts.
+TEST_F(LanguageFiles, OfATensorInTwoShardsTheIndexDecides) {
+  copy("mistral");
+  const torch::Tensor expected = logits_of(folder);
+  const Json index = Json::parse(base::read_file(folder / "model.safetensors.index.json"));
+  const std::string name = "model.norm.weight";
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string file = entry.path().filename().string();
+    if (entry.path().extension() != ".safetensors" || file == index["weight_map"][name]) continue;
+    tensor::NamedTensors tensors;
+    {
+      const tensor::SafetensorsFile shard(entry.path());
+      for (const std::string& each : shard.names()) tensors[each] = shard.copy(each);
+    }
+    tensors[name] = torch::zeros({32});
+    tensor::write_safetensors(entry.path(), tensors);
+  }
+  EXPECT_TRUE(torch::equal(logits_of(folder), expected));
+  Json without = index;
+  without["weight_map"].erase(name);
+  base::write_file_atomic(folder / "model.safetensors.index.json", without.dump());
+  EXPECT_CONTAINS(error(), "tensor 'model.norm.weight' is in two shards, and the index names neither");
 }
 
 TEST_F(LanguageFiles, FingerprintsTellModelsApart) {

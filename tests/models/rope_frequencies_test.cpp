@@ -63,13 +63,46 @@ TEST(RopeFrequencies, LongropeChoosesByLength) {
   RopeScalingOptions scaling{.type = "longrope", .factor = 8, .original_max_positions = 512};
   scaling.short_factor.assign(16, 1.5);
   scaling.long_factor.assign(16, 3);
-  const RopeFrequencies within = rope_frequencies(options(scaling), 512);
-  const RopeFrequencies beyond = rope_frequencies(options(scaling), 513);
+  EXPECT_EQ(rope_epoch(options(scaling), 512), 0);
+  EXPECT_EQ(rope_epoch(options(scaling), 513), 1);
+  EXPECT_EQ(rope_epoch(options(scaling), 5000), 1);
+  const RopeFrequencies within = rope_frequencies(options(scaling), 0);
+  const RopeFrequencies beyond = rope_frequencies(options(scaling), 1);
   EXPECT_DOUBLE_EQ(within.inverse[0], 1 / 1.5);
   EXPECT_DOUBLE_EQ(beyond.inverse[0], 1.0 / 3);
   EXPECT_NEAR(within.scale, std::sqrt(1 + std::log(8) / std::log(512)), 1e-12);
   scaling.long_factor.pop_back();
   EXPECT_CONTAINS(options(scaling).validate(), "expected 16 short and long factors, got 16 and 15");
+}
+
+// With transformers' own numbers for these: theta 10000, 32 elements, 4096 positions, factor 4.
+TEST(RopeFrequencies, DynamicGrowsTheBaseWithTheLength) {
+  const DecoderOptions dynamic = options({.type = "dynamic", .factor = 4});
+  EXPECT_EQ(rope_epoch(dynamic, 4096), 0);
+  EXPECT_EQ(rope_epoch(dynamic, 4097), 4097);
+  EXPECT_EQ(rope_frequencies(dynamic, 0).inverse, rope_frequencies(options({}), 0).inverse);
+  const RopeFrequencies twice = rope_frequencies(dynamic, 8192);
+  EXPECT_EQ(twice.inverse[0], 1);
+  EXPECT_NEAR(twice.inverse[8], 0.004238537047, 1e-8);
+  EXPECT_NEAR(twice.inverse[15], 3.556558659e-5, 1e-10);
+  EXPECT_EQ(twice.scale, 1);
+  DecoderOptions narrow = dynamic;
+  narrow.head_dim = 2;
+  EXPECT_CONTAINS(narrow.validate(), "rope_scaling dynamic needs more than 2 elements, got 2");
+}
+
+TEST(RopeFrequencies, YarnsScaleAndBounds) {
+  RopeScalingOptions scaling{.type = "yarn", .factor = 8, .original_max_positions = 512};
+  EXPECT_NEAR(rope_frequencies(options(scaling), 0).scale, 0.1 * std::log(8) + 1, 1e-12);
+  scaling.mscale = 0.7;
+  EXPECT_NEAR(rope_frequencies(options(scaling), 0).scale, 0.1 * std::log(8) + 1, 1e-12) << "one alone says nothing";
+  scaling.mscale_all_dim = 1.5;
+  EXPECT_NEAR(rope_frequencies(options(scaling), 0).scale, 0.8731966878894148, 1e-6);
+  EXPECT_NEAR(rope_frequencies(options(scaling), 0).inverse[5], 0.02811706252, 1e-8);
+  scaling.truncate = false;
+  EXPECT_NEAR(rope_frequencies(options(scaling), 0).inverse[5], 0.028640965, 1e-8);
+  scaling.attention_factor = 1.25;
+  EXPECT_EQ(rope_frequencies(options(scaling), 0).scale, 1.25);
 }
 
 }  // namespace

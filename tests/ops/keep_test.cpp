@@ -13,21 +13,22 @@ namespace {
 using kernels::Activation;
 using kernels::NormKind;
 using kernels::Precision;
+using kernels::Reads;
 using testing::draw;
 using testing::Tolerance;
 using torch::Tensor;
 
 constexpr int64_t kWidth = 64;
 
-/// A block of a decoder, as models::Decoder puts it together, of which every n-th token is read.
-Tensor block(const Settings& settings, const std::vector<Tensor>& in, int64_t read_every) {
+/// A block of a decoder, as models::Decoder puts it together, of which some tokens are read.
+Tensor block(const Settings& settings, const std::vector<Tensor>& in, const Reads& reads) {
   const AttentionHeads heads{2, 2, kWidth / 2};
-  const Normed before = norm(settings, NormKind::layer, in[0], in[1], in[2], 1e-5, Keep::for_products, read_every);
-  const Tensor qkv = project_qkv(settings, before.normed, in[3], in[4], heads, Keep::for_products, read_every);
-  const Tensor attended = attention(settings, qkv, heads, /*causal=*/true, Keep::for_products, read_every);
-  const Tensor middle = linear(settings, attended, in[5], in[6], before.residual);
+  const Normed before = norm(settings, NormKind::layer, in[0], in[1], in[2], 1e-5, Keep::for_products, reads);
+  const Tensor qkv = project_qkv(settings, before.normed, in[3], in[4], heads, Keep::for_products, reads);
+  const Tensor attended = attention(settings, qkv, heads, {.reads = reads, .keep = Keep::for_products});
+  const Tensor middle = linear(settings, attended, {in[5], in[6]}, before.residual);
   const Normed after = norm(settings, NormKind::layer, middle, in[1], in[2], 1e-5, Keep::for_products);
-  return mlp(settings, after.normed, {in[7], in[8], in[9], in[10], {}, {}}, Activation::gelu_tanh, after.residual);
+  return mlp(settings, after.normed, {{in[7], in[8]}, {in[9], in[10]}}, Activation::gelu_tanh, after.residual);
 }
 
 std::vector<Tensor> block_inputs() {
@@ -41,19 +42,19 @@ std::vector<Tensor> block_inputs() {
 
 double size_of(const Tensor& tensor) { return tensor.norm().item<double>(); }
 
-testing::Operation block_read_every(int64_t n) {
-  return [n](const Settings& settings, const std::vector<Tensor>& in) { return block(settings, in, n); };
+testing::Operation block_read_at(const Reads& reads) {
+  return [reads](const Settings& settings, const std::vector<Tensor>& in) { return block(settings, in, reads); };
 }
 
 TEST(Keep, ABlockInBf16IsThatInDoubleToRounding) {
   const std::vector<Tensor> inputs = block_inputs();
-  for (const int64_t read_every : {1, 2}) {
+  for (const Reads& reads : {Reads{}, {0, 2}, {1, 3}, {41, 42}, {3, 5}}) {
     const auto in_bf16 = testing::value_and_gradients(
-        block_read_every(read_every), {.kernels = true, .precision = Precision::bf16}, inputs, torch::kFloat32);
+        block_read_at(reads), {.kernels = true, .precision = Precision::bf16}, inputs, torch::kFloat32);
     const auto exactly =
-        testing::value_and_gradients(block_read_every(read_every), {.kernels = false}, inputs, torch::kFloat64);
+        testing::value_and_gradients(block_read_at(reads), {.kernels = false}, inputs, torch::kFloat64);
     for (size_t i = 0; i < exactly.size(); ++i) {
-      SCOPED_TRACE(fmt::format("read_every {} {}", read_every,
+      SCOPED_TRACE(fmt::format("reads {} + n {} {}", reads.first, reads.every,
                                i == 0 ? std::string("value") : fmt::format("gradient of input {}", i - 1)));
       EXPECT_EQ(in_bf16[i].scalar_type(), torch::kFloat32);
       // A factor keeps 8 bits, a sum of many of them a little more; a mistake shows as a part of order 1.
@@ -66,8 +67,8 @@ TEST(Keep, ABlockInBf16IsThatInDoubleToRounding) {
 }
 
 TEST(Keep, ABlockInFp32IsThatInDouble) {
-  for (const int64_t read_every : {1, 2}) {
-    testing::expect_agreement(block_read_every(read_every), block_inputs(), {.absolute = 2e-4, .relative = 1e-4});
+  for (const Reads& reads : {Reads{}, {0, 2}, {1, 3}, {41, 42}, {3, 5}}) {
+    testing::expect_agreement(block_read_at(reads), block_inputs(), {.absolute = 2e-4, .relative = 1e-4});
   }
 }
 
@@ -80,12 +81,12 @@ TEST(Keep, OnlyKernelsInBf16KeepBf16) {
       const Normed normed = norm(settings, NormKind::layer, in[0], in[1], in[2], 1e-5, Keep::for_products);
       EXPECT_EQ(normed.normed.scalar_type(), wanted);
       EXPECT_EQ(normed.residual.scalar_type(), torch::kFloat32);
-      const Tensor qkv = linear(settings, normed.normed, in[3], in[4], {}, Keep::for_products);
+      const Tensor qkv = linear(settings, normed.normed, {in[3], in[4]}, {}, Keep::for_products);
       EXPECT_EQ(qkv.scalar_type(), wanted);
-      const Tensor attended = attention(settings, qkv, {2, 2, kWidth / 2}, true, Keep::for_products);
+      const Tensor attended = attention(settings, qkv, {2, 2, kWidth / 2}, {.keep = Keep::for_products});
       EXPECT_EQ(attended.scalar_type(), wanted);
-      EXPECT_EQ(linear(settings, attended, in[5]).scalar_type(), torch::kFloat32);
-      EXPECT_EQ(attention(settings, qkv, {2, 2, kWidth / 2}, true).scalar_type(), torch::kFloat32);
+      EXPECT_EQ(linear(settings, attended, {in[5]}).scalar_type(), torch::kFloat32);
+      EXPECT_EQ(attention(settings, qkv, {2, 2, kWidth / 2}).scalar_type(), torch::kFloat32);
     }
   }
 }
@@ -95,7 +96,7 @@ TEST(Keep, ABiasAloneGetsItsGradient) {
   const Settings settings{.precision = Precision::bf16};
   const Tensor x = draw({5, 8}, "x").to(torch::kBFloat16);
   Tensor bias = draw({3}, "b").set_requires_grad(true);
-  linear(settings, x, draw({3, 8}, "w"), bias, {}, Keep::for_products).sum().backward();
+  linear(settings, x, {draw({3, 8}, "w"), bias}, {}, Keep::for_products).sum().backward();
   EXPECT_TENSORS_CLOSE(bias.grad(), torch::full({3}, 5.0), testing::exact());
 }
 

@@ -28,7 +28,7 @@ TEST(Linear, AgreesWithLibtorchInDouble) {
 TEST(Linear, GradientsByCentralDifferences) {
   EXPECT_GRADIENTS(
       [](const std::vector<Tensor>& in) {
-        return linear({}, in[0], {in[1], in[2]}, in[3]);
+        return linear(Settings{}, in[0], {in[1], in[2]}, in[3]);
       },
       {draw({3, 4}, "x"), draw({2, 4}, "w"), draw({2}, "b"), draw({3, 2}, "r")}, testing::float_gradients());
 }
@@ -40,7 +40,7 @@ TEST(Linear, Bf16RoundsFactorsOnly) {
   EXPECT_EQ(linear(bf16, almost_one, {torch::ones({1, 1})}).item<float>(), 1.0F);
   EXPECT_EQ(linear(bf16, torch::zeros({1, 1}), {torch::ones({1, 1}), almost_one.view({1})}).item<float>(),
             1 + 0x1.0p-9F);
-  EXPECT_EQ(linear({}, almost_one, {torch::ones({1, 1})}).item<float>(), 1 + 0x1.0p-9F);
+  EXPECT_EQ(linear(Settings{}, almost_one, {torch::ones({1, 1})}).item<float>(), 1 + 0x1.0p-9F);
 }
 
 TEST(Linear, Bf16SumsInFp32) {
@@ -50,9 +50,9 @@ TEST(Linear, Bf16SumsInFp32) {
 }
 
 TEST(Linear, RefusesShapesThatDoNotFit) {
-  EXPECT_THROW(linear({}, kInputs[0], {draw({9, 4}, "w")}), base::Error);
-  EXPECT_THROW(linear({}, kInputs[0], {kInputs[1], draw({8}, "b")}), base::Error);
-  EXPECT_THROW(linear({}, kInputs[0], {kInputs[1], kInputs[2]}, draw({2, 6, 9}, "r")), base::Error);
+  EXPECT_THROW(linear(Settings{}, kInputs[0], {draw({9, 4}, "w")}), base::Error);
+  EXPECT_THROW(linear(Settings{}, kInputs[0], {kInputs[1], draw({8}, "b")}), base::Error);
+  EXPECT_THROW(linear(Settings{}, kInputs[0], {kInputs[1], kInputs[2]}, draw({2, 6, 9}, "r")), base::Error);
 }
 
 // With an adapter of rank 3 on the first weight.
@@ -67,7 +67,7 @@ const std::vector<Tensor> kAdapted = {kInputs[0], kInputs[1],        kInputs[2],
 TEST(Linear, AdaptersAreTheDenseMatrixTheyStandFor) {
   testing::expect_agreement(adapted, kAdapted, testing::accumulated(testing::kEpsilonF32, 64, 40));
   const Tensor dense = kAdapted[1] + 0.7 * torch::matmul(kAdapted[5], kAdapted[4]);
-  const Tensor expected = linear({}, kAdapted[0], {dense, kAdapted[2]}, kAdapted[3]);
+  const Tensor expected = linear(Settings{}, kAdapted[0], {dense, kAdapted[2]}, kAdapted[3]);
   EXPECT_TENSORS_CLOSE(adapted({}, kAdapted), expected, testing::accumulated(testing::kEpsilonF32, 64, 40));
   torch::NoGradGuard no_gradients;
   EXPECT_TENSORS_CLOSE(adapted({.batch_invariant = true}, kAdapted), expected,
@@ -93,7 +93,7 @@ TEST(Linear, FrozenWeightsOf16BitsAreReadWhereTheyLie) {
       EXPECT_TENSORS_CLOSE(composed[i], expected[i], testing::accumulated(testing::kEpsilonF32, 600, 400));
     }
   }
-  EXPECT_THROW(linear({}, x, {matrix.to(torch::kBFloat16).set_requires_grad(true)}), base::Error);
+  EXPECT_THROW(linear(Settings{}, x, {matrix.to(torch::kBFloat16).set_requires_grad(true)}), base::Error);
 }
 
 TEST(Linear, SideBySideIsOneAfterTheOther) {

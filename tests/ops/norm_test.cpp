@@ -30,11 +30,11 @@ TEST(Norm, AgreesWithLibtorchInDouble) {
 
 TEST(Norm, SomeTokensGoOn) {
   const std::vector<Tensor> inputs = {draw({2, 6, 9}, "x"), draw({9}, "gamma"), draw({9}, "beta")};
-  for (const int64_t every : {2, 3}) {
+  for (const kernels::Reads& reads : {kernels::Reads{0, 2}, {0, 3}, {1, 3}, {5, 6}, {0, 4}, {4, 1}}) {
     testing::expect_agreement(
         [&](const Settings& settings, const std::vector<Tensor>& in) {
-          const Normed result = norm(settings, NormKind::layer, in[0], in[1], in[2], 1e-5, Keep::f32, every);
-          EXPECT_EQ(result.residual.sizes(), (std::vector<int64_t>{2, 6 / every, 9}));
+          const Normed result = norm(settings, NormKind::layer, in[0], in[1], in[2], 1e-5, Keep::f32, reads);
+          EXPECT_EQ(result.residual.sizes(), (std::vector<int64_t>{2, reads.count(6), 9}));
           return torch::cat({result.normed.flatten(), result.residual.flatten()});
         },
         inputs, testing::accumulated(testing::kEpsilonF32, 64, 30));
@@ -61,17 +61,17 @@ TEST(Norm, UnusedOutputsNeedNoGradient) {
     EXPECT_TENSORS_CLOSE(x.grad(), reference.grad(), testing::accumulated(testing::kEpsilonF32, 64, 10));
   }
   Tensor x = draw({2, 4, 5}, "x").set_requires_grad(true);
-  norm({}, NormKind::layer, x, torch::ones({5}), torch::zeros({5}), 1e-5, Keep::f32, 2).residual.sum().backward();
+  norm({}, NormKind::layer, x, torch::ones({5}), torch::zeros({5}), 1e-5, Keep::f32, {0, 2}).residual.sum().backward();
   EXPECT_TENSORS_CLOSE(x.grad().select(2, 0).contiguous(), torch::tensor({{1.0, 0.0, 1.0, 0.0}, {1.0, 0.0, 1.0, 0.0}}),
                        testing::exact());
 }
 
-TEST(Norm, RefusesTokensThatDoNotDivide) {
+TEST(Norm, RefusesReadsBeyondTheEnd) {
   const Tensor gamma = torch::ones({5});
   for (const bool kernels : {true, false}) {
     const Settings settings{.kernels = kernels};
-    EXPECT_THROW(norm(settings, NormKind::rms, draw({2, 3, 5}, "x"), gamma, {}, 1e-5, Keep::f32, 2), base::Error);
-    EXPECT_THROW(norm(settings, NormKind::rms, draw({4, 5}, "x"), gamma, {}, 1e-5, Keep::f32, 2), base::Error);
+    EXPECT_THROW(norm(settings, NormKind::rms, draw({2, 3, 5}, "x"), gamma, {}, 1e-5, Keep::f32, {3, 2}), base::Error);
+    EXPECT_THROW(norm(settings, NormKind::rms, draw({4, 5}, "x"), gamma, {}, 1e-5, Keep::f32, {0, 2}), base::Error);
   }
 }
 

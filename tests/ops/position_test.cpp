@@ -21,6 +21,20 @@ TEST(AddPosition, AgreesWithLibtorchInDouble) {
   }
 }
 
+TEST(AddPosition, PositionsThatNoTokenHadGetNoGradient) {
+  for (const bool kernels : {true, false}) {
+    for (const int64_t positions : {3, 4, 9}) {
+      const Tensor hidden = draw({5, 3, 4}, "hidden"), weights = draw({5, 3, 4}, "weights");
+      Tensor table = draw({positions, 4}, "table").set_requires_grad(true);
+      (add_position({.kernels = kernels}, hidden, table) * weights).sum().backward();
+      EXPECT_TENSORS_CLOSE(table.grad().narrow(0, 0, 3).clone(), weights.sum(0),
+                           testing::accumulated(testing::kEpsilonF32, 5, 10));
+      EXPECT_TENSORS_CLOSE(table.grad().narrow(0, 3, positions - 3).clone(), torch::zeros({positions - 3, 4}),
+                           testing::exact());
+    }
+  }
+}
+
 TEST(AddPosition, GradientsByCentralDifferences) {
   EXPECT_GRADIENTS([](const std::vector<Tensor>& in) { return add({}, in); },
                    {draw({2, 3, 2}, "hidden"), draw({4, 2}, "table")},

@@ -19,6 +19,7 @@ namespace incontext::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 HWY_INLINE int64_t RoundUp(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
+HWY_INLINE int64_t RoundDown(int64_t a, int64_t b) { return a / b * b; }
 
 /// Columns of a buffer that holds `columns` columns of tiles, all of which may be written whole.
 HWY_INLINE int64_t PaddedColumns(int64_t columns) { return RoundUp(columns, kTileColumns); }

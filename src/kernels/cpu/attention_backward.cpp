@@ -27,10 +27,11 @@ struct BackwardHead {
 /// A block of queries of one head.
 struct Block {
   int64_t b, h, first, rows;
-  int64_t stride;  // of p and ds
-  float* p;        // [rows, stride] probabilities
-  float* ds;       // [rows, stride] gradients of scale * q·k, times scale
-  Panels q, dout;  // of its rows, over head_dim
+  int64_t start, end;  // keys whose gradients it adds to
+  int64_t stride;      // of p and ds
+  float* p;            // [rows, stride] probabilities
+  float* ds;           // [rows, stride] gradients of scale * q·k, times scale
+  Panels q, dout;      // of its rows, over head_dim
 };
 
 /// Fills p and ds of a block, and dq.
@@ -39,10 +40,10 @@ void QueryGradients(const AttentionBackward& args, const BackwardHead& head, con
   const int64_t row = block.b * s.queries() + block.first;
   const int64_t column = block.h * s.head_dim;
   const float* lse = args.log_sum_exp + (block.b * s.heads + block.h) * s.queries() + block.first;
-  // Columns past what the last query of a strip sees are read by the products over tokens: they must be 0.
-  const int64_t all = s.keys_before(block.first + block.rows);
+  // Columns outside of what a query sees are read by the products over tokens: they must be 0.
   ForEachStrip(block.rows, [&](int64_t i, int64_t strip) HWY_ATTR {
-    const int64_t seen = s.seen_by(block.first + i + strip - 1);
+    const int64_t from = s.first_seen_by(block.first + i), seen = s.seen_by(block.first + i + strip - 1);
+    const int64_t panel = RoundDown(from, kTileColumns);
     float* p = block.p + i * block.stride;
     float* ds = block.ds + i * block.stride;
     const float* q = args.q.f32() + (row + i) * args.q_stride + column;
@@ -51,37 +52,41 @@ void QueryGradients(const AttentionBackward& args, const BackwardHead& head, con
     float* dq = args.dq.f32() + (row + i) * args.dq_stride + column;
     FetchRows<0>(out, args.out_stride, strip, s.head_dim);
     FetchRows<1>(dq, args.dq_stride, strip, s.head_dim);
-    MultiplyPanels({q, args.q_stride, 1}, strip, head.keys_t, s.head_dim, seen,
-                   [&](int64_t j, auto& tile) HWY_ATTR { StoreTile(tile, p + j, block.stride); });
-    MultiplyPanels({dout, args.dout_stride, 1}, strip, head.values_t, s.head_dim, seen,
-                   [&](int64_t j, auto& tile) HWY_ATTR { StoreTile(tile, ds + j, block.stride); });
+    MultiplyPanels({q, args.q_stride, 1}, strip, head.keys_t.skip(panel / kTileColumns), s.head_dim, seen - panel,
+                   [&](int64_t j, auto& tile) HWY_ATTR { StoreTile(tile, p + panel + j, block.stride); });
+    MultiplyPanels({dout, args.dout_stride, 1}, strip, head.values_t.skip(panel / kTileColumns), s.head_dim,
+                   seen - panel,
+                   [&](int64_t j, auto& tile) HWY_ATTR { StoreTile(tile, ds + panel + j, block.stride); });
     for (int64_t r = 0; r < strip; ++r) {
       const float delta = DotOf(dout + r * args.dout_stride, out + r * args.out_stride, s.head_dim);
-      const int64_t count = s.seen_by(block.first + i + r);
-      BackwardRow(p + r * block.stride, ds + r * block.stride, count, RoundUp(all, kLanes), s.scale, lse[i + r], delta);
+      const int64_t query = block.first + i + r;
+      BackwardWindow(p + r * block.stride, ds + r * block.stride, block.start, s.first_seen_by(query), s.seen_by(query),
+                     RoundUp(block.end, kLanes), s.scale, lse[i + r], delta);
     }
-    MultiplyPanels({ds, block.stride, 1}, strip, head.keys, seen, s.head_dim, [&](int64_t d, auto& tile) HWY_ATTR {
-      EmitTile(tile, strip, s.head_dim - d, false, dq + d, args.dq_stride);
-    });
+    MultiplyPanels({ds + from, block.stride, 1}, strip, head.keys.row(from), seen - from, s.head_dim,
+                   [&](int64_t d, auto& tile)
+                       HWY_ATTR { EmitTile(tile, strip, s.head_dim - d, false, dq + d, args.dq_stride); });
   });
 }
 
 /// Adds what a block of queries gives to dk and dv: dv = pᵀ·dout, dk = dsᵀ·q. The first head of a group stores what
-/// no earlier block has reached.
-void KeyGradients(const AttentionBackward& args, const Block& block, bool first_head, float* dk, float* dv) {
+/// no earlier block has reached, which is what lies behind `reached`.
+void KeyGradients(const AttentionBackward& args, const Block& block, bool first_head, int64_t reached, float* dk,
+                  float* dv) {
   const AttentionShape& s = args.shape;
   const auto product = [&](const float* weights, const Panels& right, int64_t j, int64_t strip, float* to,
                            int64_t stride) HWY_ATTR {
-    // Queries before token j do not see it.
-    const int64_t first_seer = s.causal ? (j + s.query_every - 1) / s.query_every : 0;
-    const int64_t skipped = std::clamp(first_seer - block.first, int64_t{0}, block.rows);
-    const bool untouched = first_head && (block.first == 0 || j >= s.keys_before(block.first));
-    MultiplyPanels({weights + skipped * block.stride + j, 1, block.stride}, strip, right.row(skipped),
-                   block.rows - skipped, s.head_dim, [&](int64_t d, auto& tile) HWY_ATTR {
+    // Queries before token j do not see it, nor do those that it has left the windows of.
+    const int64_t skipped = std::clamp(s.first_seer(j) - block.first, int64_t{0}, block.rows);
+    const int64_t seers = std::clamp(s.end_of_seers(j + strip) - block.first, skipped, block.rows) - skipped;
+    const bool untouched = first_head && j >= reached;
+    MultiplyPanels({weights + skipped * block.stride + j, 1, block.stride}, strip, right.row(skipped), seers,
+                   s.head_dim, [&](int64_t d, auto& tile) HWY_ATTR {
                      EmitTile(tile, strip, s.head_dim - d, !untouched, to + j * stride + d, stride);
                    });
   };
-  ForEachStrip(s.keys_before(block.first + block.rows), [&](int64_t j, int64_t strip) HWY_ATTR {
+  ForEachStrip(block.end - block.start, [&](int64_t i, int64_t strip) HWY_ATTR {
+    const int64_t j = block.start + i;
     FetchRows<1>(dv + j * args.dv_stride, args.dv_stride, strip, s.head_dim);
     FetchRows<1>(dk + j * args.dk_stride, args.dk_stride, strip, s.head_dim);
     product(block.p, block.dout, j, strip, dv, args.dv_stride);
@@ -115,6 +120,7 @@ void BackwardGroup(const AttentionBackward& args, int64_t b, int64_t kv_head) {
   float* dv = args.dv.f32() + token * args.dv_stride + column;
   const int64_t group = s.heads / s.kv_heads;
   for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
+    int64_t reached = 0;
     for (int64_t first = 0; first < s.queries(); first += at_once) {
       const int64_t row = b * s.queries() + first;
       const int64_t rows = std::min(at_once, s.queries() - first);
@@ -123,9 +129,14 @@ void BackwardGroup(const AttentionBackward& args, int64_t b, int64_t kv_head) {
           PanelsOfRows(args.q.f32() + row * args.q_stride + column_of_head, args.q_stride, rows, s.head_dim, packed);
       const Panels dout = PanelsOfRows(args.dout.f32() + row * args.dout_stride + column_of_head, args.dout_stride,
                                        rows, s.head_dim, packed + PaddedColumns(s.head_dim) * rows);
-      const Block block{b, h, first, rows, stride, probabilities, gradients, q, dout};
+      // Whole strips of keys, so that each strip is reached by a block as a whole or not at all. The first block begins
+      // with those that no query sees, if there are any.
+      const int64_t start = first == 0 ? 0 : RoundDown(s.first_seen_by(first), kTileRows);
+      const int64_t end = std::min(s.time, RoundUp(s.keys_before(first + rows), kTileRows));
+      const Block block{b, h, first, rows, start, end, stride, probabilities, gradients, q, dout};
       QueryGradients(args, head, block);
-      KeyGradients(args, block, h == kv_head * group, dk, dv);
+      KeyGradients(args, block, h == kv_head * group, reached, dk, dv);
+      reached = end;
     }
   }
 }

@@ -12,7 +12,13 @@ inline void check_attention(const char* where, const AttentionShape& s) {
               where, s.batch, s.time, s.head_dim);
   base::check(s.kv_heads >= 1 && s.heads >= 1 && s.heads % s.kv_heads == 0,
               "[{}] expected heads to be a multiple of kv_heads, got {} and {}", where, s.heads, s.kv_heads);
-  base::check(s.query_every >= 1, "[{}] expected query_every of at least 1, got {}", where, s.query_every);
+  base::check(s.reads.first >= 0 && s.reads.every >= 1,
+              "[{}] expected reads from token 0 or later at distances of at least 1, got {} and {}", where,
+              s.reads.first, s.reads.every);
+  base::check(s.time == 0 || s.queries() > 0, "[{}] expected reads to begin below token {}, got {}", where, s.time,
+              s.reads.first);
+  base::check(s.window == 0 || (s.window > 0 && s.causal), "[{}] expected a window of causal attention, got {}", where,
+              s.window);
 }
 
 }  // namespace incontext::kernels

@@ -18,8 +18,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace incontext::kernels::HWY_NAMESPACE {
 
-/// Keys, transposed, and values of one sequence and KV head.
+/// Keys, transposed, and values of one sequence and KV head, from token `start` on, a multiple of kTileColumns.
 struct ForwardHead {
+  int64_t start;
   Panels keys;    // over tokens
   Panels values;  // over head_dim
 };
@@ -40,35 +41,37 @@ void ForwardBlock(const AttentionForward& args, const ForwardHead& head, int64_t
                   int64_t rows) {
   const AttentionShape& s = args.shape;
   const float factor = s.scale * kLog2E;
-  const int64_t keys = s.seen_by(first + rows - 1);
+  // Scores are of keys from `start` on: columns count from there.
+  const int64_t start = RoundDown(s.first_seen_by(first), kTileColumns);
+  const int64_t keys = s.seen_by(first + rows - 1) - start;
   const int64_t stride = PaddedColumns(keys);
   float* scores = scratch(Scratch::scores, RoundUp(rows, kTileRows) * stride);
   float* factors = scratch(Scratch::extra, RoundUp(rows, kTileRows));
   const float* q = args.q.f32() + (b * s.queries() + first) * args.q_stride + h * s.head_dim;
   for (int64_t j = 0; j < keys; j += kTileColumns) {
-    const Panels panel = head.keys.skip(j / kTileColumns);
+    const Panels panel = head.keys.skip((start - head.start + j) / kTileColumns);
     ForEachStrip(rows, [&](int64_t i, int64_t strip) HWY_ATTR {
-      const int64_t seen = s.seen_by(first + i + strip - 1);  // by the last query of the strip
-      if (j >= seen) return;
+      const int64_t seen = s.seen_by(first + i + strip - 1) - start;  // by the last query of the strip
+      if (j >= seen || j + kTileColumns <= s.first_seen_by(first + i) - start) return;
       MultiplyPanels({q + i * args.q_stride, args.q_stride, 1}, strip, panel, s.head_dim,
                      std::min(kTileColumns, seen - j),
                      [&](int64_t, auto& tile) HWY_ATTR { StoreTile(tile, scores + i * stride + j, stride); });
     });
   }
   ForEachStrip(rows, [&](int64_t i, int64_t strip) HWY_ATTR {
-    const int64_t seen = s.seen_by(first + i + strip - 1);
+    const int64_t from = s.first_seen_by(first + i) - start, seen = s.seen_by(first + i + strip - 1) - start;
     float* out = args.out.f32() + (b * s.queries() + first + i) * args.out_stride + h * s.head_dim;
     FetchRows<1>(out, args.out_stride, strip, s.head_dim);
     for (int64_t r = i; r < i + strip; ++r) {
-      const int64_t count = s.seen_by(first + r);
-      const RowSoftmax row = SoftmaxRow(scores + r * stride, count, RoundUp(seen, kLanes), factor);
+      const RowSoftmax row = SoftmaxWindow(scores + r * stride, from, s.first_seen_by(first + r) - start,
+                                           s.seen_by(first + r) - start, RoundUp(seen, kLanes), factor);
       factors[r] = 1 / row.sum;
       if (args.log_sum_exp != nullptr) {
         args.log_sum_exp[(b * s.heads + h) * s.queries() + first + r] = s.scale * row.highest + std::log(row.sum);
       }
     }
-    MultiplyPanels({scores + i * stride, stride, 1}, strip, head.values, seen, s.head_dim,
-                   [&](int64_t d, auto& tile) HWY_ATTR {
+    MultiplyPanels({scores + i * stride + from, stride, 1}, strip, head.values.row(start - head.start + from),
+                   seen - from, s.head_dim, [&](int64_t d, auto& tile) HWY_ATTR {
                      ScaleRows(tile, factors + i);
                      EmitTile(tile, strip, s.head_dim - d, false, out + d, args.out_stride);
                    });
@@ -78,13 +81,15 @@ void ForwardBlock(const AttentionForward& args, const ForwardHead& head, int64_t
 /// Queries [first, last) of all heads that share a KV head.
 void ForwardGroup(const AttentionForward& args, int64_t b, int64_t kv_head, int64_t first, int64_t last) {
   const AttentionShape& s = args.shape;
-  const int64_t tokens = s.seen_by(last - 1);
+  const int64_t start = RoundDown(s.first_seen_by(first), kTileColumns);
+  const int64_t tokens = s.seen_by(last - 1) - start;
+  const int64_t token = b * s.time + start;
   float* keys = scratch(Scratch::left, PaddedColumns(tokens) * s.head_dim);
   float* values = scratch(Scratch::right, PaddedColumns(s.head_dim) * tokens);
-  PackTransposed<kTileColumns>(args.k.f32() + b * s.time * args.k_stride + kv_head * s.head_dim, args.k_stride,
-                               s.head_dim, tokens, keys, s.head_dim * kTileColumns);
-  const ForwardHead head{PackedPanels(keys, s.head_dim),
-                         PanelsOfRows(args.v.f32() + b * s.time * args.v_stride + kv_head * s.head_dim, args.v_stride,
+  PackTransposed<kTileColumns>(args.k.f32() + token * args.k_stride + kv_head * s.head_dim, args.k_stride, s.head_dim,
+                               tokens, keys, s.head_dim * kTileColumns);
+  const ForwardHead head{start, PackedPanels(keys, s.head_dim),
+                         PanelsOfRows(args.v.f32() + token * args.v_stride + kv_head * s.head_dim, args.v_stride,
                                       tokens, s.head_dim, values)};
   const int64_t group = s.heads / s.kv_heads;
   const int64_t at_once = QueriesAtOnce(tokens, s.head_dim);
@@ -99,17 +104,19 @@ void ForwardGroup(const AttentionForward& args, int64_t b, int64_t kv_head, int6
 void ForwardGroupCopied(const AttentionForward& args, int64_t b, int64_t kv_head, int64_t first, int64_t last) {
   const AttentionShape& s = args.shape;
   const int64_t group = s.heads / s.kv_heads;
-  const int64_t tokens = s.seen_by(last - 1);
+  const int64_t start = s.first_seen_by(first), tokens = s.seen_by(last - 1);
   const int64_t width = group * s.head_dim;  // of queries
-  const int64_t token = b * s.time, row = b * s.queries();
+  const int64_t token = b * s.time + start, row = b * s.queries();
   float* queries = scratch(Scratch::partial, 2 * s.queries() * width + 2 * tokens * s.head_dim);
   float* out = queries + s.queries() * width;
   float* keys = out + s.queries() * width;
   float* values = keys + tokens * s.head_dim;
   CopyRowsIn(args.q + (row + first) * args.q_stride + kv_head * width, args.q_stride, last - first, width,
              queries + first * width);
-  CopyRowsIn(args.k + token * args.k_stride + kv_head * s.head_dim, args.k_stride, tokens, s.head_dim, keys);
-  CopyRowsIn(args.v + token * args.v_stride + kv_head * s.head_dim, args.v_stride, tokens, s.head_dim, values);
+  CopyRowsIn(args.k + token * args.k_stride + kv_head * s.head_dim, args.k_stride, tokens - start, s.head_dim,
+             keys + start * s.head_dim);
+  CopyRowsIn(args.v + token * args.v_stride + kv_head * s.head_dim, args.v_stride, tokens - start, s.head_dim,
+             values + start * s.head_dim);
   AttentionForward copied{.shape = s,
                           .q = queries,
                           .k = keys,

@@ -8,6 +8,7 @@
 
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -53,6 +54,19 @@ inline RowSoftmax SoftmaxRow(float* scores, int64_t count, int64_t padded, float
   return {hn::GetLane(hn::SumOfLanes(d, sum)), top};
 }
 
+/// The vector in which a window that begins at `first` begins.
+HWY_INLINE int64_t FirstVector(int64_t first) { return first / kLanes * kLanes; }
+
+/// SoftmaxRow() for keys first to count - 1 of a window; p[j] = 0 from `from` to first - 1. from <= first.
+HWY_INLINE RowSoftmax SoftmaxWindow(float* scores, int64_t from, int64_t first, int64_t count, int64_t padded,
+                                    float factor) {
+  const int64_t vector = FirstVector(first);
+  std::fill(scores + vector, scores + first, -INFINITY);
+  const RowSoftmax row = SoftmaxRow(scores + vector, count - vector, padded - vector, factor);
+  std::fill(scores + std::min(from, vector), scores + first, 0.0F);
+  return row;
+}
+
 /// Turns scores into probabilities p and dp into ds = scale p (dp - delta), for one row; 0 from count to padded.
 inline void BackwardRow(float* p, float* ds, int64_t count, int64_t padded, float scale, float lse, float delta) {
   const Full d;
@@ -83,6 +97,15 @@ inline void BackwardRow(float* p, float* ds, int64_t count, int64_t padded, floa
     hn::Store(hn::Zero(d), d, p + j);
     hn::Store(hn::Zero(d), d, ds + j);
   }
+}
+
+/// BackwardRow() for keys first to count - 1 of a window; 0 from `from` to first - 1. from <= first.
+HWY_INLINE void BackwardWindow(float* p, float* ds, int64_t from, int64_t first, int64_t count, int64_t padded,
+                               float scale, float lse, float delta) {
+  const int64_t vector = FirstVector(first);
+  BackwardRow(p + vector, ds + vector, count - vector, padded - vector, scale, lse, delta);
+  std::fill(p + std::min(from, vector), p + first, 0.0F);
+  std::fill(ds + std::min(from, vector), ds + first, 0.0F);
 }
 
 /// The dot product of two rows.

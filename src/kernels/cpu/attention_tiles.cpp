@@ -111,8 +111,9 @@ HeadRows HeadOf(const ConstArray& array, int64_t stride, int64_t first, int64_t 
 void TilesForwardGroup(const AttentionForward& args, TileStrip multiply, int64_t b, int64_t kv_head, int64_t first,
                        int64_t last) {
   const AttentionShape& s = args.shape;
-  const int64_t tokens = s.seen_by(last - 1);
-  const int64_t start = b * s.time, query_start = b * s.queries();
+  const int64_t first_tile = s.first_seen_by(first) / kTileBlock;  // of keys; buffers begin there
+  const int64_t tokens = s.seen_by(last - 1) - first_tile * kTileBlock;
+  const int64_t start = b * s.time + first_tile * kTileBlock, query_start = b * s.queries();
   const HeadRows k = HeadOf(args.k, args.k_stride, start, tokens, kv_head, s.head_dim);
   const HeadRows v = HeadOf(args.v, args.v_stride, start, tokens, kv_head, s.head_dim);
   const int64_t token_tiles = k.row_tiles(), depth = k.column_tiles();
@@ -133,11 +134,13 @@ void TilesForwardGroup(const AttentionForward& args, TileStrip multiply, int64_t
     const HeadRows q = HeadOf(args.q, args.q_stride, query_start, last, h, s.head_dim);
     for (int64_t i = first; i < last; i += kTileBlock) {
       const int64_t rows = std::min(kTileBlock, last - i);
-      const int64_t tiles = TilesOf(s.seen_by(i + rows - 1)), stride = tiles * kTileBlock;
-      multiply(StripOf(q, i, packed), keys, depth, tiles, scores, nothing);
+      const int64_t tile = s.first_seen_by(i) / kTileBlock, from = tile * kTileBlock, skipped = tile - first_tile;
+      const int64_t tiles = TilesOf(s.seen_by(i + rows - 1)) - tile, stride = tiles * kTileBlock;
+      multiply(StripOf(q, i, packed), keys + skipped * depth * kTileBlockSize, depth, tiles, scores, nothing);
       for (int64_t r = 0; r < rows; ++r) {
         float* row = scores + r * stride;
-        const RowSoftmax softmax = SoftmaxRow(row, s.seen_by(i + r), stride, s.scale * kLog2E);
+        const RowSoftmax softmax =
+            SoftmaxWindow(row, 0, s.first_seen_by(i + r) - from, s.seen_by(i + r) - from, stride, s.scale * kLog2E);
         factors[r] = 1 / softmax.sum;
         if (args.log_sum_exp != nullptr) {
           args.log_sum_exp[(b * s.heads + h) * s.queries() + i + r] = s.scale * softmax.highest + std::log(softmax.sum);
@@ -147,7 +150,7 @@ void TilesForwardGroup(const AttentionForward& args, TileStrip multiply, int64_t
       std::fill_n(probabilities + rows * stride, (kTileBlock - rows) * stride, uint16_t{0});
       for (int64_t d = 0; d < depth; ++d) {
         multiply({.data = probabilities, .row = stride, .step = kTileBlock, .rows = rows},
-                 values + d * token_tiles * kTileBlockSize, tiles, 1, sums, nothing);
+                 values + (d * token_tiles + skipped) * kTileBlockSize, tiles, 1, sums, nothing);
         StoreRows(sums, kTileBlock, factors, rows, std::min(kTileBlock, s.head_dim - d * kTileBlock),
                   args.out + (query_start + i) * args.out_stride + h * s.head_dim + d * kTileBlock, args.out_stride);
       }
@@ -187,17 +190,21 @@ void TilesQueryGradients(const AttentionBackward& args, TileStrip multiply, cons
   for (int64_t tile = 0; tile < block.tiles; ++tile) {
     const int64_t first = (block.first + tile) * kTileBlock;
     const int64_t rows = std::min(kTileBlock, s.queries() - first);
-    const int64_t tiles = TilesOf(s.seen_by(first + rows - 1)), stride = tiles * kTileBlock;
+    const int64_t key_tile = s.first_seen_by(first) / kTileBlock, from = key_tile * kTileBlock;
+    const int64_t tiles = TilesOf(s.seen_by(first + rows - 1)) - key_tile, stride = tiles * kTileBlock;
+    const int64_t skipped = key_tile * head.depth * kTileBlockSize;
     const int64_t row = block.b * s.queries() + first;
-    multiply(StripOf(block.q, first, block.left), head.keys_across, head.depth, tiles, block.scores, nothing);
-    multiply(StripOf(block.dout, first, block.left), head.values_across, head.depth, tiles, block.changes, nothing);
-    uint16_t* p = block.p + tile * kTileBlock * across;
-    uint16_t* ds = block.ds + tile * kTileBlock * across;
+    multiply(StripOf(block.q, first, block.left), head.keys_across + skipped, head.depth, tiles, block.scores, nothing);
+    multiply(StripOf(block.dout, first, block.left), head.values_across + skipped, head.depth, tiles, block.changes,
+             nothing);
+    uint16_t* p = block.p + tile * kTileBlock * across + from;
+    uint16_t* ds = block.ds + tile * kTileBlock * across + from;
     for (int64_t r = 0; r < rows; ++r) {
       const float delta = DotOf(args.dout + (row + r) * args.dout_stride + block.h * s.head_dim,
                                 args.out + (row + r) * args.out_stride + block.h * s.head_dim, s.head_dim);
-      BackwardRow(block.scores + r * stride, block.changes + r * stride, s.seen_by(first + r), stride, s.scale,
-                  args.log_sum_exp[(block.b * s.heads + block.h) * s.queries() + first + r], delta);
+      BackwardWindow(block.scores + r * stride, block.changes + r * stride, 0, s.first_seen_by(first + r) - from,
+                     s.seen_by(first + r) - from, stride, s.scale,
+                     args.log_sum_exp[(block.b * s.heads + block.h) * s.queries() + first + r], delta);
       NarrowRow(block.scores + r * stride, stride, p + r * across);
       NarrowRow(block.changes + r * stride, stride, ds + r * across);
     }
@@ -207,7 +214,7 @@ void TilesQueryGradients(const AttentionBackward& args, TileStrip multiply, cons
     }
     for (int64_t d = 0; d < head.depth; ++d) {
       multiply({.data = ds, .row = across, .step = kTileBlock, .rows = rows},
-               head.keys_down + d * head.token_tiles * kTileBlockSize, tiles, 1, block.sums, nothing);
+               head.keys_down + (d * head.token_tiles + key_tile) * kTileBlockSize, tiles, 1, block.sums, nothing);
       StoreRows(block.sums, kTileBlock, nullptr, rows, std::min(kTileBlock, s.head_dim - d * kTileBlock),
                 args.dq + row * args.dq_stride + block.h * s.head_dim + d * kTileBlock, args.dq_stride);
     }
@@ -226,11 +233,13 @@ void TilesAddTransposed(const AttentionBackward& args, TileStrip multiply, const
            block.right);
   Fetches nothing;
   const int64_t last_query = std::min(first + block.tiles * kTileBlock, s.queries()) - 1;
-  for (int64_t j = 0; j < TilesOf(s.seen_by(last_query)); ++j) {
-    // Queries before the first token of tile j do not see it.
-    const int64_t first_seer = s.causal ? (j * kTileBlock + s.query_every - 1) / s.query_every : 0;
-    const int64_t skipped = std::max<int64_t>(0, first_seer / kTileBlock - block.first);
-    for (int64_t i = skipped; i < block.tiles; ++i) {
+  for (int64_t j = s.first_seen_by(first) / kTileBlock; j < TilesOf(s.seen_by(last_query)); ++j) {
+    // Queries before the first token of tile j do not see it, nor do those whose windows begin behind it.
+    const int64_t skipped = std::max<int64_t>(0, s.first_seer(j * kTileBlock) / kTileBlock - block.first);
+    const int64_t seers = TilesOf(s.end_of_seers(std::min(s.time, (j + 1) * kTileBlock))) - block.first;
+    const int64_t end = std::min(block.tiles, seers);
+    if (skipped >= end) continue;
+    for (int64_t i = skipped; i < end; ++i) {
       const BlockRows<uint16_t> in{weights + i * kTileBlock * across + j * kTileBlock, across};
       auto* left = reinterpret_cast<uint32_t*>(block.left + (i - skipped) * kTileBlockSize);
       by_pairs ? PackLeftBlockByPairs(in, left) : PackLeftBlock(in, true, left);
@@ -238,8 +247,7 @@ void TilesAddTransposed(const AttentionBackward& args, TileStrip multiply, const
     LeftStrip left = by_pairs ? left_by_pairs(block.left) : LeftStrip{block.left};
     left.rows = std::min(kTileBlock, s.time - j * kTileBlock);
     for (int64_t d = 0; d < head.depth; ++d) {
-      multiply(left, block.right + (d * block.tiles + skipped) * kTileBlockSize, block.tiles - skipped, 1, block.sums,
-               nothing);
+      multiply(left, block.right + (d * block.tiles + skipped) * kTileBlockSize, end - skipped, 1, block.sums, nothing);
       for (int64_t r = 0; r < left.rows; ++r) {
         float* to = out + (j * kTileBlock + r) * width + d * kTileBlock;
         for (int64_t c = 0; c < kTileBlock; c += kLanes) {

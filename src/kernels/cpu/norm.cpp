@@ -48,6 +48,7 @@ void NormBackwardRows(const NormBackward& args, int64_t first, int64_t last, flo
   std::fill(sums, sums + 2 * args.width, 0.0F);
   float* dgamma = sums;
   float* dbeta = sums + args.width;
+  int64_t next_read = args.residual_reads.count(first);
   for (int64_t row = first; row < last; ++row) {
     const float* x = args.x + row * args.width;
     const ConstArray dy = args.dy + row * args.width;
@@ -66,8 +67,8 @@ void NormBackwardRows(const NormBackward& args, int64_t first, int64_t last, flo
                             hn::StoreU(hn::Add(change, hn::LoadU(d, dbeta + j)), d, dbeta + j);
                             return hn::Mul(g(d, j), normed_x);
                           });
-    const bool has_past = args.residual_gradient != nullptr && row % args.residual_every == 0;
-    const float* past = has_past ? args.residual_gradient + row / args.residual_every * args.width : nullptr;
+    const bool has_past = args.residual_gradient != nullptr && args.residual_reads.token(next_read) == row;
+    const float* past = has_past ? args.residual_gradient + next_read++ * args.width : nullptr;
     ForEachVector(args.width, [&](auto d, int64_t j) HWY_ATTR {
       const auto centred = hn::NegMulAdd(normed(d, j), hn::Set(d, mean_gn), hn::Sub(g(d, j), hn::Set(d, mean_g)));
       const auto before = past == nullptr ? hn::Zero(d) : hn::LoadU(d, past + j);

@@ -15,12 +15,13 @@ double dot(const ConstArray& a, const ConstArray& b, int64_t size) {
 
 int64_t kv_head_of(const AttentionShape& s, int64_t head) { return head / (s.heads / s.kv_heads); }
 
-/// softmax_j(scale * q·k_j) for one query; returns the logarithm of the sum of exponentials.
-double probabilities(const AttentionShape& s, const ConstArray& q, const ConstArray& keys, int64_t k_stride,
-                     int64_t count, std::vector<double>& p) {
-  p.resize(static_cast<std::size_t>(count));
+/// softmax_j(scale * q·k_j) for query i, 0 for the keys that it does not see; returns the logarithm of the sum of
+/// exponentials.
+double probabilities(const AttentionShape& s, int64_t i, const ConstArray& q, const ConstArray& keys, int64_t k_stride,
+                     std::vector<double>& p) {
+  p.assign(static_cast<std::size_t>(s.seen_by(i)), -INFINITY);
   double highest = -INFINITY;
-  for (int64_t j = 0; j < count; ++j) {
+  for (int64_t j = s.first_seen_by(i); j < s.seen_by(i); ++j) {
     const double score = static_cast<double>(s.scale) * dot(q, keys + j * k_stride, s.head_dim);
     p[static_cast<std::size_t>(j)] = score;
     highest = std::fmax(highest, score);
@@ -43,12 +44,10 @@ void attention_forward(const AttentionForward& args) {
       const ConstArray values = args.v + b * s.time * args.v_stride + g * s.head_dim;
       for (int64_t i = 0; i < s.queries(); ++i) {
         const int64_t row = b * s.queries() + i;
-        const int64_t count = s.seen_by(i);
-        const double lse =
-            probabilities(s, args.q + row * args.q_stride + h * s.head_dim, keys, args.k_stride, count, p);
+        const double lse = probabilities(s, i, args.q + row * args.q_stride + h * s.head_dim, keys, args.k_stride, p);
         for (int64_t d = 0; d < s.head_dim; ++d) {
           double sum = 0;
-          for (int64_t j = 0; j < count; ++j) {
+          for (int64_t j = s.first_seen_by(i); j < s.seen_by(i); ++j) {
             sum += p[static_cast<std::size_t>(j)] * static_cast<double>(values[j * args.v_stride + d]);
           }
           args.out.set(row * args.out_stride + h * s.head_dim + d, static_cast<float>(sum));
@@ -87,13 +86,13 @@ void backward_head(const AttentionBackward& args, int64_t b, int64_t h, Gradient
     const int64_t row = b * s.queries() + i;
     const ConstArray q = args.q + row * args.q_stride + h * s.head_dim;
     const ConstArray dout = args.dout + row * args.dout_stride + h * s.head_dim;
-    const int64_t count = s.seen_by(i);
-    probabilities(s, q, keys, args.k_stride, count, p);
+    const int64_t first = s.first_seen_by(i), last = s.seen_by(i);
+    probabilities(s, i, q, keys, args.k_stride, p);
     double delta = 0;  // sum_j p_j dp_j
-    for (int64_t j = 0; j < count; ++j) {
+    for (int64_t j = first; j < last; ++j) {
       delta += p[static_cast<std::size_t>(j)] * dot(dout, values + j * args.v_stride, s.head_dim);
     }
-    for (int64_t j = 0; j < count; ++j) {
+    for (int64_t j = first; j < last; ++j) {
       const double pj = p[static_cast<std::size_t>(j)];
       const double ds = static_cast<double>(s.scale) * pj * (dot(dout, values + j * args.v_stride, s.head_dim) - delta);
       for (int64_t d = 0; d < s.head_dim; ++d) {

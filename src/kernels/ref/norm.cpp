@@ -49,8 +49,9 @@ void norm_backward(const NormBackward& args) {
       const int64_t at = i * args.width + j;
       const double normed = (static_cast<double>(args.x[at]) - mean) * rstd;
       const double g = static_cast<double>(args.dy[at]) * static_cast<double>(args.gamma[j]);
-      const bool has_past = args.residual_gradient != nullptr && i % args.residual_every == 0;
-      const int64_t past_at = i / args.residual_every * args.width + j;
+      const int64_t read = args.residual_reads.count(i);
+      const bool has_past = args.residual_gradient != nullptr && args.residual_reads.token(read) == i;
+      const int64_t past_at = read * args.width + j;
       const double past = has_past ? static_cast<double>(args.residual_gradient[past_at]) : 0;
       args.dx[at] = static_cast<float>(past + rstd * (g - mean_g - normed * mean_gn));
     }
