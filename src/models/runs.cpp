@@ -2,10 +2,12 @@
 
 #include "base/error.h"
 #include "base/options.h"
+#include "base/text.h"
 #include "models/checkpoint.h"
 #include "models/families.h"
 #include "models/json_fields.h"
 #include "models/llama_folder.h"
+#include "models/weight_files.h"
 
 namespace incontext::models {
 namespace {
@@ -44,6 +46,16 @@ std::optional<RunDescription> described_by_model(const fs::path& folder) {
   return describe(base::config_from_json(json["run"], path.string()));
 }
 
+// The sizes in config.json are believed only once the files of weights agree, as in load_model().
+void check_size(const DecoderOptions& options, const fs::path& folder) {
+  const auto size = [](int64_t value) { return static_cast<double>(value); };
+  const double mlp = 2 * size(options.layers) * size(options.width) * size(options.resolved_mlp_width());
+  const double least = 2 * (size(options.vocabulary) * size(options.resolved_token_width()) + mlp);
+  const auto bytes = static_cast<double>(WeightFiles(folder).bytes());
+  base::check(least <= bytes, "{}: the model that config.json describes takes more than {}, its files have {}",
+              folder.string(), base::format_bytes(least), base::format_bytes(bytes));
+}
+
 }  // namespace
 
 base::ConfigNode read_run_config(const fs::path& run) {
@@ -69,7 +81,9 @@ RunFolder find_run(const fs::path& directory) {
 
 Decoder open_decoder(const fs::path& folder, torch::Device device) {
   if (is_ours(folder)) return load_model(folder, device);
-  Decoder decoder(read_language_config(folder).options, /*input_dims=*/0, /*seed=*/0, device);
+  const DecoderOptions options = read_language_config(folder).options;
+  check_size(options, folder);
+  Decoder decoder(options, /*input_dims=*/0, /*seed=*/0, device);
   load_language_parameters(decoder, folder);
   return decoder;
 }
