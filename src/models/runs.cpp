@@ -29,12 +29,23 @@ RunDescription describe(const base::ConfigNode& config) {
   return run;
 }
 
-bool is_ours(const fs::path& folder) {
+std::string model_type_of(const fs::path& folder) {
   const fs::path path = folder / "config.json";
   base::check(fs::is_directory(folder), "{}: expected a model folder", folder.string());
   base::check(fs::exists(path), "{}: not a model folder: config.json is missing", folder.string());
   const Json json = read_json(path);
-  return JsonFields(json, path.string()).text("model_type", "") == kModelType;
+  return JsonFields(json, path.string()).text("model_type", "");
+}
+
+bool is_ours(const fs::path& folder) { return model_type_of(folder) == kModelType; }
+
+// What is missing may be so because the type is not what it says.
+DecoderOptions family_options(const fs::path& folder) {
+  try {
+    return read_language_config(folder).options;
+  } catch (const base::Error& error) {
+    base::fail("{} (model_type is {})", error.what(), base::printable(model_type_of(folder)));
+  }
 }
 
 // Our own model folders carry the options of the run that made them.
@@ -81,7 +92,7 @@ RunFolder find_run(const fs::path& directory) {
 
 Decoder open_decoder(const fs::path& folder, torch::Device device) {
   if (is_ours(folder)) return load_model(folder, device);
-  const DecoderOptions options = read_language_config(folder).options;
+  const DecoderOptions options = family_options(folder);
   check_size(options, folder);
   Decoder decoder(options, /*input_dims=*/0, /*seed=*/0, device);
   load_language_parameters(decoder, folder);
