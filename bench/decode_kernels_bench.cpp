@@ -16,6 +16,7 @@
 #include "base/machine.h"
 #include "kernels/bandwidth.h"
 #include "kernels/cache_attention.h"
+#include "kernels/cpu/weight_bf16.h"
 #include "kernels/instruction_set.h"
 #include "kernels/key_blocks.h"
 #include "kernels/peak.h"
@@ -118,9 +119,21 @@ const char* name_of(Storage storage) {
   return storage == Storage::f32 ? "f32" : storage == Storage::f16 ? "f16" : "bf16";
 }
 
-void bench_weight_product(Bench& bench, Storage storage, int64_t rows, int64_t columns, int64_t depth) {
-  const std::string name = fmt::format("weight product {} {}x{}x{}", name_of(storage), rows, columns, depth);
+/// How rows are multiplied by weights in bf16: as they are, rounded by what this machine has for bf16, or rounded in
+/// the arithmetic of AMX's tiles, of which any machine with AVX-512 can do few rows.
+enum class Rows { plain, rounded, few_of_tiles };
+
+void bench_weight_product(Bench& bench, Storage storage, int64_t rows, int64_t columns, int64_t depth,
+                          Rows kind = Rows::plain) {
+  const char* const kind_name = kind == Rows::plain ? "" : kind == Rows::rounded ? " by bf16" : " by bf16 as on AMX";
+  const std::string name =
+      fmt::format("weight product {}{} {}x{}x{}", name_of(storage), kind_name, rows, columns, depth);
   if (!bench.wants(name)) return;
+  const TileUnit tiles(&multiply_tile_strip<PlainTiles>);
+  const auto multiply = [&](const WeightProduct& product) {
+    if (kind == Rows::few_of_tiles) return weight_product_in_bf16(product, &tiles, bench.pool);
+    weight_product(product, bench.pool);
+  };
   const std::vector<float> x = random_values(rows * depth, 1);
   // Few rows: as many copies as exceed the caches, one after the other, as the layers of a model would come.
   const int64_t bytes = columns * depth * bytes_per_element(storage);
@@ -128,15 +141,16 @@ void bench_weight_product(Bench& bench, Storage storage, int64_t rows, int64_t c
   const std::vector<uint16_t> weight = stored_values(storage, copies * columns * depth, 2);
   std::vector<float> y(static_cast<std::size_t>(rows * columns));
   WeightMatrix matrix{storage, weight.data(), depth, columns, nullptr, nullptr, y.data(), columns};
-  const WeightProduct product{rows, depth, x.data(), depth, {&matrix, 1}};
-  weight_product(product, bench.pool);
+  const Precision precision = kind == Rows::plain ? Precision::f32 : Precision::bf16;
+  const WeightProduct product{rows, depth, x.data(), depth, {&matrix, 1}, precision};
+  multiply(product);
   std::vector<float> expected(static_cast<std::size_t>(rows * columns));
   WeightMatrix few = matrix;  // the definition is slow: compare the corner where the cuts end
   const int64_t some_columns = std::min<int64_t>(columns, 50), some_rows = std::min<int64_t>(rows, 5);
   few.weight = weight.data() + (columns - some_columns) * depth * bytes_per_element(storage) / 2;
   few.columns = some_columns;
   few.y = expected.data();
-  ref::weight_product({some_rows, depth, x.data() + (rows - some_rows) * depth, depth, {&few, 1}});
+  ref::weight_product({some_rows, depth, x.data() + (rows - some_rows) * depth, depth, {&few, 1}, precision});
   for (int64_t i = 0; i < some_rows; ++i) {
     const auto from = y.begin() + (rows - some_rows + i) * columns + columns - some_columns;
     check_close(name, {from, from + some_columns},
@@ -145,7 +159,7 @@ void bench_weight_product(Bench& bench, Storage storage, int64_t rows, int64_t c
   const auto work = [&] {
     for (int64_t copy = 0; copy < copies; ++copy) {
       matrix.weight = weight.data() + copy * bytes / 2;
-      weight_product(product, bench.pool);
+      multiply(product);
     }
   };
   if (rows <= 8) bench.report_reading(name, static_cast<double>(copies * bytes), work);
@@ -234,6 +248,13 @@ void bench_all(int threads, const std::string& filter) {
     bench_weight_product(bench, storage, 1, 8192, 2048);
     bench_weight_product(bench, storage, 1, 2048, 8192);
     bench_weight_product(bench, storage, 1, 128256, 2048);
+  }
+  for (const Rows kind : {Rows::rounded, Rows::few_of_tiles}) {
+    if (kind == Rows::few_of_tiles && !has_few_rows_for_tiles()) continue;
+    bench_weight_product(bench, Storage::bf16, 1, 8192, 2048, kind);
+    bench_weight_product(bench, Storage::bf16, 1, 2048, 8192, kind);
+    bench_weight_product(bench, Storage::bf16, 1, 128256, 2048, kind);
+    for (const int64_t rows : {2, 3, 4}) bench_weight_product(bench, Storage::bf16, rows, 8192, 2048, kind);
   }
   for (const int64_t rows : {2, 4, 8, 16, 32, 64}) bench_weight_product(bench, Storage::bf16, rows, 8192, 2048);
   for (const Storage storage : {Storage::bf16, Storage::f16, Storage::f32}) {

@@ -9,12 +9,16 @@ linear read-out at the tokens of x; the loss is the squared error averaged over 
 model, over its last `window` loops). Prompts are x_1, y_1, x_2, ... with y in coordinate 0.
 
 The idioms are the fast ones of PyTorch 1.13 on a processor: one fused projection for q, k and v; scale and causal mask
-inside baddbmm; the fused tanh-GELU; read-out at half of the tokens; gradients set to None. --variant has two others to
-measure beside it: scale and mask as operations of their own, and Adam over all tensors at once.
+inside baddbmm; the fused tanh-GELU; read-out at half of the tokens; gradients set to None. --variant has others to
+measure beside it: scale and mask as operations of their own, Adam over all tensors at once, and, from PyTorch 2 on,
+attention by scaled_dot_product_attention.
 
 With --weights FILE (or a folder that holds model.safetensors) and --prompts FILE (safetensors with xs [steps, batch,
 points, dims] and ys [steps, batch, points]) it starts from our weights and trains on our prompts, so that the losses of
 the first steps can be laid side by side: --losses N --json.
+
+--precision bf16 is PyTorch's autocast around forward pass and loss: weights, moments and sums of gradients stay in
+float32, matrix products and what autocast's lists name round to bf16.
 
 --device cuda measures on a GPU (PyTorch 2): attention by scaled_dot_product_attention, Adam fused.
 
@@ -42,7 +46,7 @@ MODELS = {
     "standard": {"width": 256, "layers": 12, "heads": 8},
     "looped": {"width": 256, "layers": 1, "heads": 8, "loops": 20, "window": 20},
 }
-VARIANTS = ("matmul_mask", "foreach_adam")
+VARIANTS = ("matmul_mask", "foreach_adam", "fused_attention")
 TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 WARM_UP = 3
 
@@ -109,7 +113,7 @@ class Decoder:
         heads = self.spec["heads"]
         head_dim = width // heads
         qkv = self.linear(layer + "attention.qkv", x).view(batch, tokens, 3, heads, head_dim)
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" or "fused_attention" in self.variants:
             q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
             mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
             return self.linear(layer + "attention.out", mixed.transpose(1, 2).reshape(batch, tokens, width))
@@ -189,14 +193,18 @@ def measure(model, arguments):
     decoder = Decoder(spec, parameters, variants)
     options = {"fused": True} if device.type == "cuda" else {"foreach": "foreach_adam" in variants}
     adam = torch.optim.Adam(list(parameters.values()), lr=arguments.learning_rate, **options)
-    if arguments.tf32:
+    if arguments.precision == "tf32":
         torch.backends.cuda.matmul.allow_tf32 = True
+
+    cast = torch.autocast(device.type, torch.bfloat16, enabled=arguments.precision == "bf16")
 
     losses, seconds = [], []
     begin = time.perf_counter()
     while True:
         start = time.perf_counter()
-        loss = decoder.loss(*(tensor.to(device) for tensor in prompts(len(seconds))))
+        xs, ys = (tensor.to(device) for tensor in prompts(len(seconds)))
+        with cast:
+            loss = decoder.loss(xs, ys)
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
@@ -211,7 +219,7 @@ def measure(model, arguments):
     steady = seconds[WARM_UP:] or seconds
     median = statistics.median(steady)
     return {"model": model, "threads": arguments.threads, "device": str(device),
-            "variant": variants, "torch": torch.__version__,
+            "variant": variants, "torch": torch.__version__, "precision": arguments.precision,
             "parameters": sum(value.numel() for value in parameters.values()), "steps": len(seconds),
             "steps_per_second": 1 / median, "seconds_per_step_median": median,
             "seconds_per_step_fastest": min(steady), "losses": losses,
@@ -234,7 +242,8 @@ def parse_arguments():
     parser.add_argument("--losses", type=int, default=5, help="how many of the first losses to tell (default 5)")
     parser.add_argument("--variant", type=names(VARIANTS), default=[], help="other idioms: " + ",".join(VARIANTS))
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
-    parser.add_argument("--tf32", action="store_true", help="let a GPU's matrix products round factors to tf32")
+    parser.add_argument("--precision", choices=("f32", "tf32", "bf16"), default="f32",
+                        help="of matrix products: f32; on a GPU tf32; bf16 by autocast (default f32)")
     parser.add_argument("--blas-core", default="", help="OPENBLAS_CORETYPE, for example SkylakeX")
     parser.add_argument("--json", action="store_true", help="JSON alone, on one line")
     return parser.parse_args()

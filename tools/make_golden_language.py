@@ -69,6 +69,7 @@ GPT2 = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "activation_
         "bos_token_id": 95, "eos_token_id": 95}
 
 # "recomputes": its rotary factors change within the continuation, so that only whole passes are right.
+# "made_as": the class that transformers reads the folder with, where it is not model_type.
 # "type" is the type of the file's tensors, "shard" the largest shard in bytes, "hub_names" GPT-2's first spelling:
 # names without "transformer." and the causal masks among the weights.
 CASES = {
@@ -97,6 +98,11 @@ CASES = {
     "mistral": {"shard": 40_000, "config": {
         **LLAMA, "architectures": ["MistralForCausalLM"], "model_type": "mistral", "num_key_value_heads": 2,
         "rope_theta": 10000.0, "sliding_window": 8}},
+    # transformers reads a Mistral with layer_types as a Ministral.
+    "mistral_layer_types": {"type": "bfloat16", "made_as": "ministral", "config": {
+        **LLAMA, "architectures": ["MistralForCausalLM"], "model_type": "mistral", "num_key_value_heads": 2,
+        "head_dim": 8, "sliding_window": 8, "layer_types": ["full_attention", "sliding_attention"],
+        "torch_dtype": "bfloat16"}},
     "qwen2": {"type": "bfloat16", "config": {**QWEN2, "torch_dtype": "bfloat16"}},
     "qwen2_window": {"type": "bfloat16", "config": {
         **QWEN2, "num_hidden_layers": 3, "use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1,
@@ -147,6 +153,7 @@ def draw_parameters(model, generator, dtype):
 
 def make_model(case, seed):
     values = {key: value for key, value in case["config"].items() if key != "torch_dtype"}
+    values["model_type"] = case.get("made_as", values["model_type"])
     config = transformers.AutoConfig.for_model(**json.loads(json.dumps(values)))
     config._attn_implementation = "eager"
     torch.manual_seed(seed)

@@ -63,6 +63,8 @@ std::string read_file(const fs::path& path) {
   return contents;
 }
 
+bool is_hidden(const std::filesystem::path& path) { return path.filename().string().starts_with('.'); }
+
 void make_directories(const fs::path& path) {
   if (path.empty()) return;  // the parent of a plain file name
   std::error_code error;

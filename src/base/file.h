@@ -12,6 +12,9 @@ namespace incontext::base {
 /// Whole contents of a file.
 std::string read_file(const std::filesystem::path& path);
 
+/// Whether the name begins with a dot, as those of hidden files do.
+bool is_hidden(const std::filesystem::path& path);
+
 /// Makes the directory and its parents; those that exist are left alone.
 void make_directories(const std::filesystem::path& path);
 

@@ -1,16 +1,17 @@
 #include "base/json_limits.h"
 
-#include <nlohmann/json.hpp>
 #include <unordered_set>
 #include <vector>
+
+#include "base/exact_json.h"
 
 namespace incontext::base {
 namespace {
 
 using Broken = JsonScan::Broken;
 
-// Answers false to end the parse.
-class Scanner : public nlohmann::json_sax<nlohmann::json> {
+// Answers false to end the parse. Goes on past every number that parse_exact_json() reads.
+class Scanner : public nlohmann::json_sax<WideJson> {
  public:
   explicit Scanner(const JsonLimits& limits) : limits_(limits) {}
 
@@ -61,7 +62,7 @@ class Scanner : public nlohmann::json_sax<nlohmann::json> {
 
 JsonScan scan_json(std::string_view text, const JsonLimits& limits) {
   Scanner scanner(limits);
-  nlohmann::json::sax_parse(text, &scanner);
+  WideJson::sax_parse(text, &scanner);
   return std::move(scanner.found);
 }
 

@@ -105,4 +105,18 @@ ProcessResult run_process(const std::vector<std::string>& arguments, std::string
   return result;
 }
 
+std::optional<std::filesystem::path> find_program_part(const std::string& name) {
+  std::error_code unknown;
+  const std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/exe", unknown).parent_path();
+  for (const std::filesystem::path& place : {folder / name, folder.parent_path() / "lib" / "incontext" / name}) {
+    if (std::filesystem::exists(place, unknown)) return place;
+  }
+  return std::nullopt;
+}
+
+void become_program(const std::filesystem::path& program, char** arguments) {
+  ::execv(program.c_str(), arguments);
+  fail("cannot run {}: {}", program.string(), std::strerror(errno));
+}
+
 }  // namespace incontext::base

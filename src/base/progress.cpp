@@ -90,12 +90,13 @@ std::string Progress::line() const {
   const double seconds = std::chrono::duration<double>(now_() - start_).count();
   std::string text = label_;
   if (total_ > 0) {
-    text += fmt::format("  {:3d} %  {}/{} {}", std::min<int64_t>(100, 100 * done_ / total_), done_, total_, unit_);
+    text += fmt::format("  {:3d} %", std::min<int64_t>(100, 100 * done_ / total_));
+    if (!unit_.empty()) text += fmt::format("  {}/{} {}", done_, total_, unit_);
   } else {
     text += fmt::format("  {} {}", done_, unit_);
   }
   const double rate = seconds > 0 ? static_cast<double>(done_ - first_) / seconds : 0;
-  if (rate > 0) text += fmt::format("  {} {}/s", format_rate(rate), unit_);
+  if (rate > 0 && !unit_.empty()) text += fmt::format("  {} {}/s", format_rate(rate), unit_);
   if (finished_) {
     text += "  in " + format_duration(seconds);
   } else if (rate > 0 && total_ > done_) {

@@ -15,7 +15,8 @@ class Progress {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  /// `unit` names what is counted: "steps", "prompts". A `total` of 0 means that the end is unknown. `now` is the
+  /// `unit` names what is counted: "steps", "prompts"; without one the line tells the part that is done in percent, and
+  /// no counts. A `total` of 0 means that the end is unknown. `now` is the
   /// clock.
   Progress(std::string label, int64_t total, std::string unit, std::FILE* stream = stderr,
            std::function<TimePoint()> now = std::chrono::steady_clock::now);

@@ -8,7 +8,9 @@
 #include "cli/peer.h"
 #include "cli/shared_flags.h"
 #include "kernels/peak.h"
+#include "ops/settings.h"
 #include "tensor/cuda.h"
+#include "tensor/device.h"
 #include "train/benchmark.h"
 
 namespace incontext::cli {
@@ -18,15 +20,6 @@ namespace {
 constexpr int64_t kComparedSteps = 5;
 constexpr int kRounds = 3;  // of ours and of the peer, in turn
 
-struct BenchArguments {
-  std::vector<std::string> models = train::benchmark_models();
-  double seconds = 10;
-  std::string python = "/usr/bin/python3";
-  std::string peer = "bench/peer_pytorch.py";
-  bool json = false;
-  ComputeFlags compute;
-};
-
 double median(std::vector<double> values) {
   INCONTEXT_ASSERT(!values.empty());
   std::sort(values.begin(), values.end());
@@ -35,7 +28,7 @@ double median(std::vector<double> values) {
 }
 
 // Steps of this process, with nothing else measured.
-base::Json bench_own(const std::string& model, const BenchArguments& arguments, const tensor::Runtime& runtime) {
+base::Json bench_own(const std::string& model, const BenchTrainArguments& arguments, const tensor::Runtime& runtime) {
   train::RunOptions options = train::benchmark_options(model);
   options.training.precision = arguments.compute.precision;
   const auto measure_peak = [&] {
@@ -80,7 +73,7 @@ double median_of(const std::vector<base::Json>& rows, const char* key) {
 
 // The peer in each way it can run; then ours and the peer in its best way, in turn, each in a process of its own. Of
 // all figures, and of the ratio of the two runs of a round, between which a shared machine changes least, the medians.
-base::Json bench_beside_peer(const std::string& model, const BenchArguments& arguments, int threads) {
+base::Json bench_beside_peer(const std::string& model, const BenchTrainArguments& arguments, int threads) {
   const double seconds = arguments.seconds / kRounds;
   const std::vector<std::string> own = {"bench",       "train",
                                         "--models",    model,
@@ -100,7 +93,7 @@ base::Json bench_beside_peer(const std::string& model, const BenchArguments& arg
                                           .threads = threads,
                                           .seconds = seconds,
                                           .device = arguments.compute.runtime.device,
-                                          .tf32 = arguments.compute.precision == "tf32"});
+                                          .precision = arguments.compute.precision});
   std::vector<base::Json> rounds;
   for (int round = 0; round < kRounds; ++round) {
     base::Json row = run_self(own).at("results").at(0);
@@ -108,6 +101,7 @@ base::Json bench_beside_peer(const std::string& model, const BenchArguments& arg
     row["peer_steps_per_second"] = result.steps_per_second;
     row["peer_peak_memory_bytes"] = result.peak_memory_bytes;
     row["peer_losses"] = result.losses;
+    row["peer_torch"] = result.torch;
     row["ratio"] = row["steps_per_second"].get<double>() / result.steps_per_second;
     rounds.push_back(std::move(row));
   }
@@ -124,6 +118,9 @@ base::Json bench_beside_peer(const std::string& model, const BenchArguments& arg
   }
   row["peer_threads"] = peer.threads;
   row["peer_blas_core"] = peer.blas_core;
+  row["peer_variant"] = peer.variant;
+  row["peer_precision"] = peer.precision;
+  row["peer_python"] = peer.python;
   row["loss_difference"] =
       loss_difference(row["losses"].get<std::vector<double>>(), row["peer_losses"].get<std::vector<double>>());
   return row;
@@ -142,11 +139,19 @@ void print_row(const base::Json& row) {
             << std::flush;
 }
 
-void run_bench_train(const BenchArguments& arguments) {
+}  // namespace
+
+void run_bench_train(const BenchTrainArguments& arguments, Invocation&) {
   const tensor::Runtime runtime = arguments.compute.start();
+  const std::string torch = arguments.peer.empty() ? "" : torch_version(arguments.python);
   if (!arguments.json) {
     std::cout << fmt::format("{}; {} threads; {}\n", base::machine_description(), runtime.threads,
                              arguments.compute.precision);
+    if (!torch.empty()) {
+      std::cout << fmt::format(
+          "peer: PyTorch {} of {}, {}\n", torch, arguments.python,
+          arguments.compute.precision == "bf16" ? "bf16 by autocast" : arguments.compute.precision);
+    }
     std::cout << "model       steps/s     of peak  peer steps/s   ratio  MiB (peak)  peer MiB  losses' diff\n"
               << std::flush;
   }
@@ -159,34 +164,6 @@ void run_bench_train(const BenchArguments& arguments) {
   if (arguments.json) {
     std::cout << base::Json{{"machine", base::machine_description()}, {"results", results}}.dump() << "\n";
   }
-}
-
-}  // namespace
-
-void add_bench_command(CLI::App& app, Invocation&) {
-  CLI::App* bench = app.add_subcommand("bench", "Measure speed beside a peer in the same run");
-  bench->require_subcommand(1);
-  add_bench_decode_command(*bench);
-  auto arguments = std::make_shared<BenchArguments>();
-  CLI::App* command = bench->add_subcommand(
-      "train", "Training steps per second of four models, beside a PyTorch program for the same models");
-  command->add_option("--models", arguments->models, "which of tiny, small, standard, looped")
-      ->check(CLI::IsMember(train::benchmark_models()))
-      ->delimiter(',');
-  arguments->compute.add_precision_to(*command,
-                                      "of our matrix products; the peer computes in f32, for tf32 (of GPUs) in tf32",
-                                      {"f32", "tf32", "bf16"});
-  command
-      ->add_option("--seconds", arguments->seconds,
-                   "time for each measurement, of ours and of the peer; beside a peer in three rounds")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->add_option("--peer", arguments->peer, "the peer's script; empty: none")->capture_default_str();
-  command->add_option("--python", arguments->python, "a Python that has torch")->capture_default_str();
-  command->add_flag("--json", arguments->json, "print one JSON object");
-  arguments->compute.add_to(*command);
-  command->footer("Example:\n  incontext bench train --models tiny,small --seconds 5");
-  command->callback([arguments] { run_bench_train(*arguments); });
 }
 
 }  // namespace incontext::cli

@@ -8,19 +8,11 @@
 #include "cli/shared_flags.h"
 #include "decode/benchmark.h"
 #include "kernels/peak.h"
+#include "ops/settings.h"
+#include "tensor/device.h"
 
 namespace incontext::cli {
 namespace {
-
-struct BenchDecodeArguments {
-  std::string model;
-  std::vector<int64_t> depths = {0, 4096, 16384};
-  int64_t tokens = 24;
-  int64_t prefill = 2048;
-  std::string cache = "full";
-  bool json = false;
-  ComputeFlags compute;
-};
 
 base::Json bench_prefill(const BenchDecodeArguments& arguments, const models::LanguageModel& model, int threads) {
   const decode::PrefillSpeed speed =
@@ -39,8 +31,10 @@ base::Json bench_prefill(const BenchDecodeArguments& arguments, const models::La
           {"share_of_fp32_peak", rate / peak}};
 }
 
-void run_bench_decode(const BenchDecodeArguments& arguments) {
-  const tensor::Runtime runtime = arguments.compute.start();
+}  // namespace
+
+void run_bench_decode(const BenchDecodeArguments& arguments, Invocation&) {
+  const tensor::Runtime runtime = arguments.compute.start_on_cpu("bench decode");
   const models::LanguageModel model(find_model_folder(arguments.model), torch::kCPU, arguments.compute.operations());
   base::Json results = base::Json::array();
   if (!arguments.json) {
@@ -82,30 +76,6 @@ void run_bench_decode(const BenchDecodeArguments& arguments) {
   json["peak_memory_bytes"] = base::peak_memory_bytes();
   json["weight_bytes"] = model.file_bytes();
   if (arguments.json) std::cout << json.dump() << "\n";
-}
-
-}  // namespace
-
-void add_bench_decode_command(CLI::App& bench) {
-  auto arguments = std::make_shared<BenchDecodeArguments>();
-  CLI::App* command = bench.add_subcommand(
-      "decode", "Tokens per second of a language model, as a share of what the memory's bandwidth allows");
-  command->add_option("model", arguments->model, "folder of a model, or org/name")->required()->type_name("MODEL");
-  command->add_option("--depth", arguments->depths, "tokens in the cache")
-      ->delimiter(',')
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--tokens", arguments->tokens, "tokens to time at each depth")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->add_option("--prefill", arguments->prefill, "length of the prompt to time; 0: none")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command->add_option("--cache", arguments->cache, "cache policy")->capture_default_str();
-  command->add_flag("--json", arguments->json, "print one JSON object");
-  arguments->compute.add_to(*command);
-  arguments->compute.add_inference_precision_to(*command);
-  command->footer("Example:\n  incontext bench decode models/Llama-3.2-1B --depth 0,4096,16384");
-  command->callback([arguments] { run_bench_decode(*arguments); });
 }
 
 }  // namespace incontext::cli

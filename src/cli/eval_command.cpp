@@ -9,24 +9,13 @@
 #include "cli/shared_flags.h"
 #include "eval/measurements.h"
 #include "models/runs.h"
+#include "ops/settings.h"
 #include "report/summary.h"
 
 namespace incontext::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct EvalArguments {
-  std::vector<std::string> directories;
-  std::string config;
-  std::vector<std::string> assignments;
-  std::string task;
-  std::vector<std::string> task_assignments;
-  bool json = false;
-  bool quiet = false;
-  bool list_options = false;
-  ComputeFlags compute;
-};
 
 // Another function class or other task options than in training, such as --task sparse_linear_regression.
 void change_task(const EvalArguments& arguments, tasks::TaskOptions& task) {
@@ -56,7 +45,7 @@ std::vector<base::Record> evaluate_one(const std::string& directory, const EvalA
   const std::string name = fs::absolute(run.directory / "").lexically_normal().parent_path().filename().string();
   std::unique_ptr<base::Progress> progress;
   constexpr int64_t kTicks = 1000;
-  if (!arguments.quiet) progress = std::make_unique<base::Progress>(name, kTicks, "‰");
+  if (!arguments.quiet) progress = std::make_unique<base::Progress>(name, kTicks, "");
   std::string stage;
   std::vector<base::Record> records;
   const eval::Subject subject{.run = name, .decoder = &decoder, .trained = *run.run, .step = run.step};
@@ -86,11 +75,9 @@ base::Json as_json(const std::vector<base::Record>& records) {
   return list;
 }
 
+}  // namespace
+
 void run_eval(const EvalArguments& arguments, Invocation& invocation) {
-  if (arguments.list_options) {
-    std::cout << base::options_help<eval::EvaluationOptions>();
-    return;
-  }
   base::check(!arguments.directories.empty(), "eval: expected a run directory (incontext eval --help)");
   eval::EvaluationOptions options;
   read_config(arguments.config, arguments.assignments, options);
@@ -108,34 +95,6 @@ void run_eval(const EvalArguments& arguments, Invocation& invocation) {
   } else {
     std::cout << report::terminal_summary(runs);
   }
-}
-
-}  // namespace
-
-void add_eval_command(CLI::App& app, Invocation& invocation) {
-  auto arguments = std::make_shared<EvalArguments>();
-  CLI::App* command =
-      app.add_subcommand("eval", "Measure trained models and the classical methods on the same prompts");
-  command->add_option("directories", arguments->directories, "run directories, or checkpoints in them")
-      ->type_name("DIR");
-  command->add_option("--task", arguments->task, "another function class than in training")->type_name("NAME");
-  command->add_option("--set-task", arguments->task_assignments, "change one option of the task, e.g. noise=0.5")
-      ->type_name("NAME=VALUE")
-      ->expected(1)
-      ->take_all();
-  command->add_option("--config", arguments->config, "YAML file of evaluation options")->type_name("FILE");
-  command->add_option("--set", arguments->assignments, "change one evaluation option, e.g. prompts=256")
-      ->type_name("NAME=VALUE")
-      ->expected(1)
-      ->take_all();
-  command->add_flag("--list-options", arguments->list_options, "print every evaluation option, and stop");
-  command->add_flag("--json", arguments->json, "print one JSON object");
-  command->add_flag("--quiet", arguments->quiet, "no progress");
-  arguments->compute.add_to(*command);
-  command->footer(
-      "Example:\n  incontext eval runs/looped --set 'kinds=[standard, scaled_inputs]' --set 'loops=[12, 24, 120]'\n"
-      "Measurements are printed and appended to DIR/evaluation.jsonl.");
-  command->callback([arguments, &invocation] { run_eval(*arguments, invocation); });
 }
 
 }  // namespace incontext::cli

@@ -7,21 +7,16 @@
 #include "base/progress.h"
 #include "base/signals.h"
 #include "base/text.h"
+#include "cli/cache_file.h"
 #include "cli/commands.h"
 #include "cli/generation_flags.h"
 #include "cli/terminal.h"
 #include "decode/continuation.h"
+#include "ops/settings.h"
+#include "tensor/device.h"
 
 namespace incontext::cli {
 namespace {
-
-struct GenerateArguments {
-  GenerationFlags generation;
-  std::string prompt, file;
-  bool chat = false;
-  bool json = false;
-  bool quiet = false;
-};
 
 std::string read_prompt(const GenerateArguments& arguments) {
   base::check(arguments.prompt.empty() || arguments.file.empty(), "generate: expected --prompt or --file, got both");
@@ -38,10 +33,12 @@ std::vector<int64_t> encode(const GenerateArguments& arguments, const decode::Op
   return tokens;
 }
 
+}  // namespace
+
 void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
   const auto start = std::chrono::steady_clock::now();
   const GenerationFlags& flags = arguments.generation;
-  flags.compute.start();
+  flags.compute.start_on_cpu("generate");
   const bool quiet = arguments.quiet || arguments.json;
   const decode::OpenedModel opened = decode::open_model(flags.folder(quiet), flags.compute.operations());
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -56,8 +53,12 @@ void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
       std::max<int64_t>(0, std::min(request.max_tokens, opened.model->config().context - prompt_tokens));
   decode::EngineOptions options;
   options.sampled_tokens = opened.sampled_tokens();
-  options.prefix_memory = 0;
+  if (flags.save_cache.empty() && flags.load_cache.empty()) options.prefix_memory = 0;
   decode::Engine engine(*opened.model, options);
+  engine.check_policy(request.policy);
+  const int64_t loaded = load_cache(flags, opened, engine);
+  const std::vector<int64_t> prompt = request.prompt;
+  if (!quiet && !flags.ignore_eos) std::cerr << "note: " << opened.describe_ends() << "\n";
 
   base::StopRequest interrupt("stopping after this token");
   decode::ContinuationEvents events;
@@ -77,12 +78,14 @@ void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
     };
   }
   const decode::Continuation result = decode::run_continuation(engine, opened, std::move(request), flags.stop, events);
+  save_cache(flags, opened, engine, prompt, result.tokens);
   if (arguments.json) {
     const base::Json json = {
         {"text", result.text},
         {"tokens", result.tokens},
         {"finish_reason", result.finish_reason},
         {"prompt_tokens", prompt_tokens},
+        {"reused_tokens", result.reused_tokens},
         {"seconds", {{"load", load_seconds}, {"prefill", result.prefill_seconds}, {"decode", result.decode_seconds}}},
         {"cache_bytes", result.cache_bytes},
         {"cache", flags.cache}};
@@ -91,6 +94,10 @@ void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
     std::cout << "\n";
     if (!quiet) {
       const auto generated = static_cast<double>(result.tokens.size());
+      if (loaded > 0) {
+        std::cerr << fmt::format("{} of the {} tokens in {} were reused\n", result.reused_tokens, loaded,
+                                 flags.load_cache);
+      }
       std::cerr << fmt::format("{} prompt tokens in {:.2f} s, {} tokens in {:.2f} s ({:.1f} per second), cache {}\n",
                                prompt_tokens, result.prefill_seconds, result.tokens.size(), result.decode_seconds,
                                generated / std::max(result.decode_seconds, 1e-9),
@@ -98,21 +105,6 @@ void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
     }
   }
   if (interrupt.requested()) invocation.exit_status = interrupt.exit_status();
-}
-
-}  // namespace
-
-void add_generate_command(CLI::App& app, Invocation& invocation) {
-  auto arguments = std::make_shared<GenerateArguments>();
-  CLI::App* command = app.add_subcommand("generate", "Continue a text with a language model");
-  arguments->generation.add_to(*command);
-  command->add_option("--prompt,-p", arguments->prompt, "the text to continue")->type_name("TEXT");
-  command->add_option("--file,-f", arguments->file, "read the text from a file; -: from standard input");
-  command->add_flag("--chat", arguments->chat, "the text is a message; render it with the model's chat template");
-  command->add_flag("--json", arguments->json, "print one JSON object");
-  command->add_flag("--quiet", arguments->quiet, "no progress, no figures");
-  command->footer("Example:\n  incontext generate models/Llama-3.2-1B --prompt 'Once upon a time' --max-tokens 64");
-  command->callback([arguments, &invocation] { run_generate(*arguments, invocation); });
 }
 
 }  // namespace incontext::cli

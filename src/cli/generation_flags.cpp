@@ -27,6 +27,13 @@ void GenerationFlags::add_to(CLI::App& command) {
   command.add_option("--stop", stop, "text that ends the continuation; may be given again")->type_name("TEXT");
   command.add_flag("--ignore-eos", ignore_eos, "go on past the token that ends a text");
   command.add_option("--cache", cache, "cache policy: full (f16), full:bf16 or full:f32")->capture_default_str();
+  command.add_option("--save-cache", save_cache, "write what the model remembers of prompt and answer to this file")
+      ->type_name("FILE");
+  command
+      .add_option("--load-cache", load_cache,
+                  "begin with what --save-cache wrote: a prompt that begins with the "
+                  "same tokens is not computed again")
+      ->type_name("FILE");
   command.add_flag("--download", download, "fetch the model from the Hugging Face hub if it is not in the cache");
   compute.add_to(command);
   compute.add_inference_precision_to(command);
@@ -39,24 +46,6 @@ std::filesystem::path GenerationFlags::folder(bool quiet) const {
   options.transfer.stop_requested = [&] { return interrupt.requested(); };
   options.transfer.quiet = quiet;
   return find_model_folder(model, options);
-}
-
-decode::GenerationRequest GenerationFlags::request(const decode::OpenedModel& opened) const {
-  decode::GenerationRequest request;
-  request.max_tokens = max_tokens;
-  request.sampling = opened.defaults.sampling;
-  decode::SamplingOptions& sampling = request.sampling;
-  sampling.temperature = temperature.value_or(sampling.temperature);
-  sampling.top_k = top_k.value_or(sampling.top_k);
-  sampling.top_p = top_p.value_or(sampling.top_p);
-  sampling.min_p = min_p.value_or(sampling.min_p);
-  sampling.repetition_penalty = repetition_penalty.value_or(sampling.repetition_penalty);
-  sampling.presence_penalty = presence_penalty.value_or(sampling.presence_penalty);
-  sampling.frequency_penalty = frequency_penalty.value_or(sampling.frequency_penalty);
-  sampling.seed = seed.value_or(sampling.seed);
-  if (!ignore_eos) request.stop_ids = opened.defaults.stop_ids;
-  request.policy = cache::parse_policy(cache);
-  return request;
 }
 
 }  // namespace incontext::cli

@@ -2,13 +2,18 @@
 
 #include <CLI/CLI.hpp>
 
+#include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "cli/shared_flags.h"
-#include "decode/engine.h"
-#include "decode/opened_model.h"
+
+namespace incontext::decode {
+struct GenerationRequest;
+struct OpenedModel;
+}  // namespace incontext::decode
 
 namespace incontext::cli {
 
@@ -22,13 +27,14 @@ struct GenerationFlags {
   std::vector<std::string> stop;
   bool ignore_eos = false;
   std::string cache = "full";
+  std::string save_cache, load_cache;  // files, or empty
   bool download = false;
   ComputeFlags compute;
 
   void add_to(CLI::App& command);
   /// The folder of the model: itself, or from the cache of Hugging Face downloads.
   std::filesystem::path folder(bool quiet) const;
-  /// A request without its prompt.
+  /// A request without its prompt; in the program that computes (runtime.cpp).
   decode::GenerationRequest request(const decode::OpenedModel& opened) const;
 };
 

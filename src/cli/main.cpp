@@ -1,74 +1,17 @@
-#include <CLI/CLI.hpp>
-
-#include <csignal>
-#include <exception>
-#include <iostream>
-#include <new>
-#include <string>
+// incontext: all commands, without libtorch.
 
 #include "base/error.h"
-#include "base/machine.h"
+#include "base/process.h"
 #include "cli/commands.h"
 
-namespace {
-
-// The first line of a message: libtorch appends stack traces to its own.
-std::string first_line(const char* text) {
-  const std::string message(text);
-  return message.substr(0, message.find('\n'));
-}
-
-std::string quote(const std::string& argument) {
-  if (!argument.empty() && argument.find_first_of(" \t\n'\"\\$*?[]{}()<>|&;#~`") == std::string::npos) return argument;
-  std::string quoted = "'";
-  for (const char c : argument) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return quoted + "'";
-}
-
-int run(int argc, char** argv) {
-  CLI::App app{"Train, evaluate and report models that learn in context; run language models."};
-  app.set_version_flag("--version", incontext::base::version());
-  app.require_subcommand(1);
-  app.get_formatter()->column_width(34);
-  app.footer(
-      "Example:\n  incontext train experiments/demo/transformer.yaml --out runs/transformer\n"
-      "  incontext eval runs/transformer\n"
-      "  incontext report runs/transformer --out report.html\n"
-      "  incontext generate models/Llama-3.2-1B --prompt 'Once upon a time'");
-  incontext::cli::Invocation invocation;
-  invocation.command_line = "incontext";
-  for (int i = 1; i < argc; ++i) invocation.command_line += " " + quote(argv[i]);
-  incontext::cli::add_train_command(app, invocation);
-  incontext::cli::add_eval_command(app, invocation);
-  incontext::cli::add_report_command(app, invocation);
-  incontext::cli::add_generate_command(app, invocation);
-  incontext::cli::add_chat_command(app, invocation);
-  incontext::cli::add_serve_command(app, invocation);
-  incontext::cli::add_tokenize_command(app, invocation);
-  incontext::cli::add_bench_command(app, invocation);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    std::cerr << "incontext: " << first_line(error.what()) << " (incontext --help tells more)\n";
-    return 2;
-  }
-  std::cout.flush();
-  if (!std::cout) throw incontext::base::Error("cannot write to standard output");
-  return invocation.exit_status;
-}
-
-}  // namespace
-
 int main(int argc, char** argv) {
-  std::signal(SIGPIPE, SIG_IGN);  // writes then fail with a reason, as everything else that is written
-  std::signal(SIGXFSZ, SIG_IGN);
-  try {
-    return run(argc, argv);
-  } catch (const std::bad_alloc&) {
-    std::cerr << "incontext: out of memory\n";
-  } catch (const std::exception& error) {
-    std::cerr << "incontext: " << first_line(error.what()) << "\n";
-  }
-  return 1;
+  namespace cli = incontext::cli;
+  namespace base = incontext::base;
+  const auto compute = [argv](const auto&, cli::Invocation&) {
+    const auto program = base::find_program_part("incontext-compute");
+    base::check(program.has_value(),
+                "the program incontext-compute is neither beside this one nor in ../lib/incontext");
+    base::become_program(*program, argv);
+  };
+  return cli::run_program(argc, argv, {compute, compute, compute, compute, compute, compute, compute});
 }

@@ -23,26 +23,35 @@ base::Json run_and_parse(const std::vector<std::string>& arguments) {
 }  // namespace
 
 PeerResult run_peer(const PeerCall& call) {
-  std::vector<std::string> arguments = {call.python, call.script,
-                                        "--models",  call.model,
-                                        "--threads", std::to_string(call.threads),
-                                        "--seconds", fmt::format("{}", call.seconds),
-                                        "--weights", call.start.string(),
-                                        "--prompts", (call.start / "prompts.safetensors").string(),
-                                        "--device",  call.device,
+  std::vector<std::string> arguments = {call.python,   call.script,
+                                        "--models",    call.model,
+                                        "--threads",   std::to_string(call.threads),
+                                        "--seconds",   fmt::format("{}", call.seconds),
+                                        "--weights",   call.start.string(),
+                                        "--prompts",   (call.start / "prompts.safetensors").string(),
+                                        "--device",    call.device,
+                                        "--precision", call.precision,
                                         "--json"};
   if (!call.blas_core.empty()) arguments.insert(arguments.end(), {"--blas-core", call.blas_core});
-  if (call.tf32) arguments.emplace_back("--tf32");
+  if (!call.variant.empty()) arguments.insert(arguments.end(), {"--variant", call.variant});
   const base::Json json = run_and_parse(arguments);
   const base::Json& row = json.at("results").at(0);
   return {row.at("steps_per_second").get<double>(), row.at("peak_memory_bytes").get<double>(),
-          row.at("losses").get<std::vector<double>>()};
+          row.at("losses").get<std::vector<double>>(), row.at("torch").get<std::string>()};
+}
+
+std::string torch_version(const std::string& python) {
+  const base::ProcessResult result = base::run_process({python, "-c", "import torch; print(torch.__version__)"});
+  base::check(result.exit_status == 0, "--python: {} has no torch: {}", python,
+              base::split(base::trim(result.errors), '\n').back());
+  return std::string(base::trim(result.output));
 }
 
 PeerCall best_way_of_peer(const PeerCall& call) {
   if (call.device != "cpu") return call;
   PeerCall best = call;
-  double highest = run_peer(call).steps_per_second;
+  const PeerResult first = run_peer(call);
+  double highest = first.steps_per_second;
   const auto try_with = [&](const PeerCall& other) {
     const double speed = run_peer(other).steps_per_second;
     if (speed <= highest) return;
@@ -50,6 +59,11 @@ PeerCall best_way_of_peer(const PeerCall& call) {
     best = other;
   };
   PeerCall other = call;
+  if (!first.torch.starts_with("1.")) {
+    other.variant = "fused_attention";
+    try_with(other);
+  }
+  other = best;
   if (base::best_instruction_set().starts_with("avx512")) {
     other.blas_core = "SkylakeX";
     try_with(other);

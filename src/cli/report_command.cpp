@@ -44,7 +44,7 @@ void run_report(const ReportArguments& arguments) {
 
 }  // namespace
 
-void add_report_command(CLI::App& app, Invocation&) {
+void add_report_command(CLI::App& app) {
   auto arguments = std::make_shared<ReportArguments>();
   CLI::App* command = app.add_subcommand("report", "Tables and plots of what was measured, as one HTML page");
   command->add_option("directories", arguments->directories, "run directories")->type_name("DIR");

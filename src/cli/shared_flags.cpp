@@ -21,13 +21,4 @@ void ComputeFlags::add_inference_precision_to(CLI::App& command) {
                    "models faster on processors with AVX-512 BF16");
 }
 
-tensor::Runtime ComputeFlags::start() const {
-  return tensor::start(runtime, ops == "kernels" ? tensor::Engine::kernels : tensor::Engine::fallback);
-}
-
-ops::Settings ComputeFlags::operations() const {
-  return {.kernels = ops == "kernels",
-          .precision = precision == "bf16" ? kernels::Precision::bf16 : kernels::Precision::f32};
-}
-
 }  // namespace incontext::cli

@@ -6,8 +6,14 @@
 #include <vector>
 
 #include "base/options.h"
-#include "ops/settings.h"
-#include "tensor/device.h"
+#include "tensor/runtime_options.h"
+
+namespace incontext::ops {
+struct Settings;
+}  // namespace incontext::ops
+namespace incontext::tensor {
+struct Runtime;
+}  // namespace incontext::tensor
 
 namespace incontext::cli {
 
@@ -22,8 +28,12 @@ struct ComputeFlags {
   void add_precision_to(CLI::App& command, const std::string& of_what,
                         const std::vector<std::string>& choices = {"f32", "bf16"});
   void add_inference_precision_to(CLI::App& command);
+
+  // What follows is in the program that computes (runtime.cpp).
   /// Starts the runtime; call once, before any tensor work.
   tensor::Runtime start() const;
+  /// The same for a command that has no form on a GPU: another --device is an Error.
+  tensor::Runtime start_on_cpu(const char* command) const;
   ops::Settings operations() const;
 };
 

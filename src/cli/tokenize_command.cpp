@@ -65,7 +65,7 @@ void run_tokenize(const TokenizeArguments& arguments) {
 
 }  // namespace
 
-void add_tokenize_command(CLI::App& app, Invocation&) {
+void add_tokenize_command(CLI::App& app) {
   auto arguments = std::make_shared<TokenizeArguments>();
   CLI::App* command = app.add_subcommand("tokenize", "Text to token ids, or back");
   command->add_option("model", arguments->model, "folder of a model, or org/name")->required()->type_name("MODEL");

@@ -33,7 +33,7 @@ const char* name_of(Finish finish) {
 Continuation run_continuation(Engine& engine, const OpenedModel& opened, GenerationRequest request,
                               const std::vector<std::string>& stop_strings, const ContinuationEvents& events) {
   Continuation result;
-  TextStream stream(opened.tokenizer, stop_strings);
+  TextStream stream(opened.tokenizer, request.prompt, stop_strings);
   const auto start = std::chrono::steady_clock::now();
   bool ended = false;
   std::string failure;

@@ -25,6 +25,15 @@ EngineOptions resolve(EngineOptions options) {
   return options;
 }
 
+// Its options while its text may not end yet. Finite, so that a request that holds every token back has tokens still.
+SamplingOptions without_ends(const GenerationRequest& request) {
+  constexpr double kLast = -1e30;
+  SamplingOptions options = request.sampling;
+  for (const int64_t token : request.stop_ids) options.logit_bias[token] = kLast;
+  for (const int64_t token : request.late_ids) options.logit_bias[token] = kLast;
+  return options;
+}
+
 std::string bytes_text(int64_t bytes) { return base::format_bytes(static_cast<double>(bytes)); }
 
 }  // namespace
@@ -167,12 +176,17 @@ void Engine::admit() {
       if (sequence->events.on_end) sequence->events.on_end(Finish::error, error.what());
       continue;
     }
+    {
+      const std::lock_guard lock(mutex_);
+      status_.reused_tokens += sequence->reused;
+    }
     reserved_ += sequence->reserved;
     running_.push_back(std::move(sequence));
   }
 }
 
-// Gives a sequence a state for the tokens it has so far: an empty one, or a fork of what another sequence holds of them.
+// Gives a sequence a state for the tokens it has so far: an empty one, or a fork of what another sequence holds of
+// them.
 void Engine::open_state(Sequence& sequence) {
   std::vector<int64_t> tokens = sequence.request.prompt;
   tokens.insert(tokens.end(), sequence.generated.begin(), sequence.generated.end());
@@ -323,8 +337,11 @@ void Engine::run_parts(const std::vector<Part>& planned) {
     const float* row = rows + (part.first_row + part.rows() - 1) * width;
     Outcome& outcome = outcomes[static_cast<size_t>(index)];
     try {
-      outcome.choice = choose({row, static_cast<size_t>(width)}, sequence.request.sampling, sequence.request.prompt,
-                              sequence.generated, sequence.request.top_logprobs, vocabulary_);
+      const auto generated = static_cast<int64_t>(sequence.generated.size());
+      const GenerationRequest& request = sequence.request;
+      outcome.choice = choose({row, static_cast<size_t>(width)},
+                              generated < request.min_tokens ? without_ends(request) : request.sampling, request.prompt,
+                              sequence.generated, request.top_logprobs, vocabulary_);
     } catch (const std::exception& error) {
       outcome.error = error.what();
     }
@@ -377,9 +394,7 @@ void Engine::add_prefix(std::unique_ptr<cache::SequenceState> state) {
 
 const cache::SequenceState* Engine::find_prefix(std::span<const int64_t> tokens,
                                                 const cache::CachePolicy& policy) const {
-  return prefixes_.find(tokens, {.policy = kind_of(policy)->policy(),
-                                 .rope_epoch = model_.rope_epoch(static_cast<int64_t>(tokens.size())),
-                                 .variant = {}});
+  return prefixes_.find(tokens, kind_of(policy)->policy());
 }
 
 // Tells the owner how far the prompt is, and the scores of its tokens.

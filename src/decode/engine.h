@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cache/kind.h"
+#include "decode/engine_options.h"
 #include "decode/prefix_store.h"
 #include "decode/sampling.h"
 #include "models/language_model.h"
@@ -34,6 +35,8 @@ struct GenerationRequest {
   int64_t max_tokens = 16;
   SamplingOptions sampling = {};
   std::vector<int64_t> stop_ids = {};  // each ends the text, and is not part of it
+  int64_t min_tokens = 0;              // before so many are generated, neither stop_ids nor late_ids are chosen
+  std::vector<int64_t> late_ids = {};  // where the owner watches for the end itself
   cache::CachePolicy policy = {.kind = "full"};
   int64_t top_logprobs = -1;     // how many of the likeliest to tell with every token; -1: no log-probabilities at all
   bool prompt_logprobs = false;  // tell those of the prompt's tokens too
@@ -55,29 +58,6 @@ struct GenerationEvents {
   std::function<bool(const Choice& choice)> on_token = {};
   /// Once, at the end; the cache is freed by then. `error` is empty unless `finish` is error.
   std::function<void(Finish finish, const std::string& error)> on_end = {};
-};
-
-struct EngineOptions {
-  int64_t max_batch = 64;
-  int64_t prompt_part = 512;
-  int64_t prompt_part_while_decoding = 128;
-  int64_t cache_memory = 0;
-  int64_t prefix_memory = -1;
-  int64_t sampled_tokens = 0;
-
-  template <class Visitor>
-  void visit(Visitor& v) {
-    v.field("max_batch", max_batch, "sequences that run at once; more wait", base::between(1, 4096));
-    v.field("prompt_part", prompt_part, "tokens of prompts in one step", base::between(1, 65536));
-    v.field("prompt_part_while_decoding", prompt_part_while_decoding, "the same while other sequences wait for tokens",
-            base::between(1, 65536));
-    v.field("cache_memory", cache_memory, "bytes that all caches may hold; 0: half of the memory that is left at start",
-            base::at_least(0));
-    v.field("prefix_memory", prefix_memory, "bytes of it for caches of ended sequences; -1: a quarter",
-            base::at_least(-1));
-    v.field("sampled_tokens", sampled_tokens, "only ids below this are ever chosen; 0: the whole vocabulary",
-            base::at_least(0));
-  }
 };
 
 /// What an engine has done and holds.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "decode/end_tokens.h"
 #include "models/json_fields.h"
 
 namespace incontext::decode {
@@ -10,15 +11,16 @@ namespace incontext::decode {
 namespace fs = std::filesystem;
 using base::Json;
 
-GenerationDefaults read_generation_defaults(const fs::path& folder, const std::vector<int64_t>& eos_ids) {
+namespace {
+
+// Of generation_config.json where it exists; otherwise greedy.
+GenerationDefaults read_generation_defaults(const fs::path& folder) {
   GenerationDefaults defaults;
   defaults.sampling.temperature = 0;
-  defaults.stop_ids = eos_ids;
   const fs::path path = folder / "generation_config.json";
   if (!fs::exists(path)) return defaults;
   const Json json = models::read_json(path);
   const models::JsonFields fields(json, path.string());
-  if (fields.has("eos_token_id")) defaults.stop_ids = fields.integers("eos_token_id");
   SamplingOptions& sampling = defaults.sampling;
   sampling.repetition_penalty = fields.number("repetition_penalty", 1);
   if (!fields.boolean("do_sample", false)) return defaults;
@@ -29,15 +31,21 @@ GenerationDefaults read_generation_defaults(const fs::path& folder, const std::v
   return defaults;
 }
 
+}  // namespace
+
 int64_t OpenedModel::sampled_tokens() const {
   return std::min(tokenizer->vocab_size(), model->config().options.vocabulary);
 }
 
-std::vector<int64_t> OpenedModel::encode_chat(const Json& messages, const Json& tools, const Json& variables) const {
+std::vector<int64_t> OpenedModel::encode_chat(const Json& messages, const Json& tools, const Json& variables,
+                                              text::ChatEnd end, bool add_special_tokens) const {
   base::check(chat.has_value(), "{}", chat_problem);
-  // The template writes the special tokens itself.
-  return tokenizer->encode(chat->render(messages, tools, /*add_generation_prompt=*/true, variables),
-                           /*add_special_tokens=*/false);
+  return tokenizer->encode(chat->render_to(end, messages, tools, variables), add_special_tokens);
+}
+
+std::string OpenedModel::describe_ends() const {
+  if (defaults.stop_ids.empty()) return "no token is named that ends a turn";
+  return "a turn ends at " + describe_tokens(*tokenizer, defaults.stop_ids);
 }
 
 OpenedModel open_model(const fs::path& folder, const ops::Settings& operations) {
@@ -53,10 +61,8 @@ OpenedModel open_model(const fs::path& folder, const ops::Settings& operations) 
   } catch (const base::Error& error) {
     opened.chat_problem = error.what();
   }
-  std::vector<int64_t> stops = opened.model->config().eos_ids;
-  const std::optional<int64_t> eos = opened.tokenizer->special_tokens().eos;
-  if (stops.empty() && eos) stops = {*eos};
-  opened.defaults = read_generation_defaults(folder, stops);
+  opened.defaults = read_generation_defaults(folder);
+  opened.defaults.stop_ids = end_tokens(*opened.tokenizer, opened.model->config().eos_ids);
   return opened;
 }
 

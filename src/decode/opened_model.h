@@ -15,11 +15,8 @@ namespace incontext::decode {
 struct GenerationDefaults {
   /// Temperature 0 unless the file says do_sample, as Hugging Face's generate() does.
   SamplingOptions sampling = {};
-  std::vector<int64_t> stop_ids = {};
+  std::vector<int64_t> stop_ids = {};  // every token that ends a turn, see end_tokens()
 };
-
-/// Reads folder/generation_config.json where it exists; otherwise greedy, and nothing stops but what `eos_ids` says.
-GenerationDefaults read_generation_defaults(const std::filesystem::path& folder, const std::vector<int64_t>& eos_ids);
 
 /// A Hugging Face folder, opened: what reads, computes and writes its texts.
 struct OpenedModel {
@@ -32,9 +29,13 @@ struct OpenedModel {
 
   /// Ids from here on have no token: the model's table is padded, and they must never be chosen.
   int64_t sampled_tokens() const;
-  /// Renders a conversation and encodes it; without a template an Error, chat_problem.
+  /// Renders a conversation and encodes it; without a template an Error, chat_problem. `add_special_tokens`: those that
+  /// surround a text, although templates write their own.
   std::vector<int64_t> encode_chat(const base::Json& messages, const base::Json& tools,
-                                   const base::Json& variables = base::Json::object()) const;
+                                   const base::Json& variables = base::Json::object(),
+                                   text::ChatEnd end = text::ChatEnd::next_turn, bool add_special_tokens = false) const;
+  /// "a turn ends at <|im_end|> (2)", for the line that commands begin with.
+  std::string describe_ends() const;
 };
 
 OpenedModel open_model(const std::filesystem::path& folder, const ops::Settings& operations = {});

@@ -57,10 +57,11 @@ std::unique_ptr<cache::SequenceState> PrefixStore::fork(std::span<const int64_t>
   return nullptr;
 }
 
-const cache::SequenceState* PrefixStore::find(std::span<const int64_t> tokens, const PrefixKey& key) const {
+const cache::SequenceState* PrefixStore::find(std::span<const int64_t> tokens, const std::string& policy) const {
   for (const Entry& entry : entries_) {
-    if (entry.key == key &&
-        std::equal(tokens.begin(), tokens.end(), entry.state->tokens.begin(), entry.state->tokens.end())) {
+    const std::vector<int64_t>& seen = entry.state->tokens;
+    if (entry.key.policy == policy && entry.key.variant.empty() &&
+        std::equal(tokens.begin(), tokens.end(), seen.begin(), seen.end())) {
       return entry.state.get();
     }
   }

@@ -38,8 +38,8 @@ class PrefixStore {
   /// A fork of a state at that prefix, of `length` tokens, with room for `capacity`; null where there is none.
   std::unique_ptr<cache::SequenceState> fork(std::span<const int64_t> tokens, const PrefixKey& key, int64_t length,
                                              int64_t capacity);
-  /// The state that has seen just these tokens, or null.
-  const cache::SequenceState* find(std::span<const int64_t> tokens, const PrefixKey& key) const;
+  /// A state of this policy, and of no variant, that has seen just these tokens, or null.
+  const cache::SequenceState* find(std::span<const int64_t> tokens, const std::string& policy) const;
   /// Forgets states until at least `bytes` are freed or none is left.
   void shrink(int64_t bytes);
   int64_t bytes() const { return bytes_; }

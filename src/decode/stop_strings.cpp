@@ -4,7 +4,9 @@
 
 namespace incontext::decode {
 
-StopStrings::StopStrings(std::vector<std::string> strings) : strings_(std::move(strings)) { std::erase(strings_, ""); }
+StopStrings::StopStrings(std::vector<std::string> strings, bool shown) : strings_(std::move(strings)), shown_(shown) {
+  std::erase(strings_, "");
+}
 
 std::string StopStrings::add(std::string_view piece) {
   if (stopped_) return "";
@@ -19,7 +21,7 @@ std::string StopStrings::add(std::string_view piece) {
   }
   if (first != std::string::npos) {
     stopped_ = true;
-    std::string shown = held_.substr(0, first);
+    std::string shown = held_.substr(0, first + (shown_ ? which_.size() : 0));
     held_.clear();
     return shown;
   }

@@ -10,11 +10,11 @@ namespace incontext::decode {
 /// beginning of one is held back.
 class StopStrings {
  public:
-  /// Empty strings are left out.
-  explicit StopStrings(std::vector<std::string> strings);
+  /// Empty strings are left out. `shown`: the stop string is part of the text.
+  explicit StopStrings(std::vector<std::string> strings, bool shown = false);
 
   /// Takes the next piece and returns what may be shown now. Once a stop string has come, stopped() is true, the text
-  /// before it has been returned, and nothing more comes.
+  /// before it (with it, if it is shown) has been returned, and nothing more comes.
   std::string add(std::string_view piece);
   /// At the end: what was held back.
   std::string finish();
@@ -25,6 +25,7 @@ class StopStrings {
 
  private:
   std::vector<std::string> strings_;
+  bool shown_;
   std::string held_;
   bool stopped_ = false;
   std::string which_;

@@ -2,9 +2,9 @@
 
 namespace incontext::decode {
 
-TextStream::TextStream(std::shared_ptr<const text::Tokenizer> tokenizer, std::vector<std::string> stop_strings,
-                       bool skip_special_tokens)
-    : decoder_(std::move(tokenizer), skip_special_tokens), stops_(std::move(stop_strings)) {}
+TextStream::TextStream(const std::shared_ptr<const text::Tokenizer>& tokenizer, std::span<const int64_t> prompt,
+                       std::vector<std::string> stop_strings, bool skip_special_tokens)
+    : decoder_(tokenizer, prompt, skip_special_tokens), stops_(std::move(stop_strings)) {}
 
 std::string TextStream::push(int64_t token) {
   std::string shown = stops_.add(decoder_.push(token));

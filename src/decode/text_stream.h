@@ -1,18 +1,19 @@
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
 #include "decode/stop_strings.h"
-#include "text/stream_decoder.h"
+#include "text/continuation_decoder.h"
 
 namespace incontext::decode {
 
-/// The text of a continuation, token by token: whole characters only, ended by stop strings.
+/// The text of a continuation (see ContinuationDecoder), token by token: whole characters only, ended by stop strings.
 class TextStream {
  public:
-  TextStream(std::shared_ptr<const text::Tokenizer> tokenizer, std::vector<std::string> stop_strings,
-             bool skip_special_tokens = true);
+  TextStream(const std::shared_ptr<const text::Tokenizer>& tokenizer, std::span<const int64_t> prompt,
+             std::vector<std::string> stop_strings, bool skip_special_tokens = true);
 
   /// The text that may be shown now that the token has come; often "".
   std::string push(int64_t token);
@@ -24,7 +25,7 @@ class TextStream {
   const std::string& text() const { return text_; }
 
  private:
-  text::StreamDecoder decoder_;
+  text::ContinuationDecoder decoder_;
   StopStrings stops_;
   std::string text_;
 };

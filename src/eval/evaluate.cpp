@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "eval/baselines/bootstrap.h"
 #include "eval/baselines/predictor.h"
 #include "models/model_errors.h"
 #include "tasks/task.h"

@@ -13,6 +13,7 @@ void measure_regression(const Subject& subject, const EvaluationOptions& options
 
 void measure_text(const Subject& subject, const EvaluationOptions& options, const MeasurementEvents& events) {
   const tasks::PackedText text(subject.trained.task.text, &tensor::kernel_pool());
+  for (const std::string& note : text.notes()) events.note(note);
   evaluate_text(subject, text, options, events.write, events.progress);
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "eval/baselines/bootstrap.h"
 #include "models/next_tokens.h"
 
 namespace incontext::eval {

@@ -11,7 +11,10 @@ struct Reads {
   int64_t every = 1;
 
   /// Reads before token `time`; also the number of the first read that is at this token or behind it.
-  constexpr int64_t count(int64_t time) const { return time <= first ? 0 : (time - first + every - 1) / every; }
+  constexpr int64_t count(int64_t time) const {
+    if (time <= first) return 0;
+    return every == 1 ? time - first : (time - first + every - 1) / every;  // a division is felt in inner loops
+  }
   /// The token of a read.
   constexpr int64_t token(int64_t read) const { return first + read * every; }
   constexpr bool all() const { return first == 0 && every == 1; }

@@ -6,11 +6,11 @@
 
 namespace incontext::kernels {
 
-/// Rotary position embedding (Su et al. 2021, section 3.2.2) with the pairing of Llama and Hugging Face: for each row and
-/// head and i < rotary_dim / 2
+/// Rotary position embedding (Su et al. 2021, section 3.2.2) with the pairing of Llama and Hugging Face: for each row
+/// and head and i < rotary_dim / 2
 ///   (x[i], x[i + rotary_dim/2]) is turned by the angle position * inverse_frequencies[i]
-/// and multiplied by `scale`. In two steps, for the layers of a model share their angles. First scale * cosine and
-/// scale * sine; angles are taken in double: in fp32 they would be off by 0.03 at position 1e6.
+/// and multiplied by `scale`. It takes two steps, because the layers of a model share their angles. First scale *
+/// cosine and scale * sine; angles are taken in double: in fp32 they would be off by 0.03 at position 1e6.
 struct RopeTable {
   int64_t rows = 0, rotary_dim = 0;             // rotary_dim even
   const int64_t* positions = nullptr;           // [rows]

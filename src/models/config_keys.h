@@ -3,6 +3,7 @@
 #include <string>
 
 #include "base/config_node.h"
+#include "models/families/family.h"
 
 // What a config.json may hold. A key that changes what a model computes must not pass silently: each is one that the
 // family's reader obeys, one that is known to change nothing, one that changes nothing with the value it has, or an
@@ -10,12 +11,9 @@
 
 namespace incontext::models {
 
-/// The fields of the config class that transformers has for this family, each with its default.
-const base::Json& config_defaults(const std::string& model_type);
-
 /// `json` over the family's defaults, under the names that the family's config class has for its fields. Keys that are
 /// neither obeyed nor harmless are Errors that name them.
-base::Json with_defaults(const base::Json& json, const std::string& model_type, const std::string& where);
+base::Json with_defaults(const base::Json& json, const Family& family, const std::string& where);
 
 /// Checks the keys of a block of rope parameters of one type.
 void check_rope_keys(const base::Json& rope, const std::string& type, const std::string& where);

@@ -160,8 +160,8 @@ Tensor Decoder::run_fused(const Layer& layer, const Tensor& hidden, const kernel
                                   mlp.up.bias,
                                   mlp.down.matrix,
                                   mlp.down.bias};
-  const ops::LayerOptions how{layer.mixer_norm.kind(), layer.mixer_norm.epsilon(), attention->heads,
-                              layer.mlp.activation(), 0, reads};
+  const ops::LayerOptions how{
+      layer.mixer_norm.kind(), layer.mixer_norm.epsilon(), attention->heads, layer.mlp.activation(), 0, reads};
   if (!ops::takes_transformer_layer(operations_, hidden, weights, how)) return {};
   return ops::transformer_layer(operations_, hidden, weights, how);
 }

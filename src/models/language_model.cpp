@@ -1,36 +1,51 @@
 #include "models/language_model.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "cache/saved_state.h"
+#include "models/language_folder.h"
 #include "models/rope_frequencies.h"
 
 namespace incontext::models {
-namespace {
-
 using torch::Tensor;
-
-WeightSource weights_of(const LanguageConfig& config, const WeightFiles& files, torch::Device device) {
-  const auto get = [&config, &files, device](const std::string& name, torch::IntArrayRef shape, const Init&) {
-    const Tensor tensor = find_weight(config, files, name);
-    base::check(tensor.sizes() == shape, "tensor '{}' of the {} model: expected shape [{}], got [{}]", name,
-                config.model_type, fmt::join(shape, ", "), fmt::join(tensor.sizes(), ", "));
-    return device.is_cpu() ? tensor : tensor.to(device, torch::kFloat32);
-  };
-  return {.get = get, .packed_qkv = false};
-}
-
-}  // namespace
 
 LanguageModel::LanguageModel(const std::filesystem::path& folder, torch::Device device, const ops::Settings& operations)
     : config_(read_language_config(folder)),
       files_(std::make_unique<WeightFiles>(folder)),
       head_note_(settle_head(config_, *files_)),
-      decoder_(config_.options, /*input_dims=*/0, weights_of(config_, *files_, device), device),
+      decoder_(config_.options, /*input_dims=*/0, frozen_weights(config_, *files_, device), device),
       fingerprint_(fmt::format("{}-{}{}", config_.model_type, files_->digest(),
                                operations.precision == kernels::Precision::bf16 ? "-bf16" : "")) {
   base::check(device.is_cpu(), "language models run on the CPU so far, got {}", device.str());
   decoder_.operations() = operations;
+}
+
+void LanguageModel::save(const std::filesystem::path& folder) const {
+  save_language_folder(decoder_, folder,
+                       {.family = config_.model_type, .config = config_.json, .source = files_.get()});
+}
+
+std::unique_ptr<cache::SequenceState> LanguageModel::load_sequence(const std::filesystem::path& path,
+                                                                   const cache::CacheKind& kind) const {
+  std::unique_ptr<cache::SequenceState> state = cache::load_state(path, fingerprint_, kind, cache_shape(0));
+  for (const int64_t token : state->tokens) {
+    base::check(token >= 0 && token < config_.options.vocabulary, "{}: expected token ids below {}, got {}",
+                path.string(), config_.options.vocabulary, token);
+  }
+  const std::unique_ptr<cache::SequenceState> fresh = decoder_.new_sequence(kind, /*capacity=*/0);
+  const auto alike = [](const cache::LayerState& a, const cache::LayerState& b) {
+    return std::equal(a.tensors.begin(), a.tensors.end(), b.tensors.begin(), b.tensors.end(),
+                      [](const auto& one, const auto& other) {
+                        return one.first == other.first && one.second.sizes() == other.second.sizes() &&
+                               one.second.scalar_type() == other.second.scalar_type();
+                      });
+  };
+  base::check(std::equal(state->layers.begin(), state->layers.end(), fresh->layers.begin(), fresh->layers.end(), alike),
+              "{}: the states of its layers are not those of this model", path.string());
+  return state;
 }
 
 std::vector<std::string> LanguageModel::unread() const {

@@ -22,6 +22,13 @@ class LanguageModel {
   const Decoder& decoder() const { return decoder_; }
   /// Bytes of the weights that a token passes through: every parameter but the rows of embeddings that are looked up.
   int64_t bytes_per_token() const;
+  /// Writes the model as a folder of its family: the same tensors in the same types, config.json as it was read. The
+  /// tokenizer's files are not copied.
+  void save(const std::filesystem::path& folder) const;
+  /// What cache::save_state() wrote of a sequence of this model, with a cache of this kind. A file of another model, of
+  /// another kind, or that is damaged is an Error that tells which.
+  std::unique_ptr<cache::SequenceState> load_sequence(const std::filesystem::path& path,
+                                                      const cache::CacheKind& kind) const;
   /// Bytes of the files.
   int64_t file_bytes() const { return files_->bytes(); }
   /// Tells this model from others (config.json, a digest of the weights, activations rounded or not), for saved caches.

@@ -55,6 +55,10 @@ double base_of(const DecoderOptions& options, int64_t epoch) {
 
 }  // namespace
 
+bool has_rope_epochs(const DecoderOptions& options) {
+  return options.rope_scaling.type == "longrope" || options.rope_scaling.type == "dynamic";
+}
+
 int64_t rope_epoch(const DecoderOptions& options, int64_t tokens) {
   const RopeScalingOptions& scaling = options.rope_scaling;
   if (scaling.type == "longrope") return tokens > scaling.original_max_positions ? 1 : 0;

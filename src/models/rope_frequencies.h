@@ -25,6 +25,9 @@ struct RopeFrequencies {
 ///   dynamic   those of a larger theta in epochs beyond max_positions ("dynamic NTK")
 RopeFrequencies rope_frequencies(const DecoderOptions& options, int64_t epoch);
 
+/// Whether this model's factors depend on the length at all.
+bool has_rope_epochs(const DecoderOptions& options);
+
 /// Which factors hold for every position of a sequence of `tokens` tokens, those to come not counted. Grows with
 /// `tokens`:
 ///   longrope  1 beyond original_max_positions

@@ -6,7 +6,7 @@
 #include "models/checkpoint.h"
 #include "models/families.h"
 #include "models/json_fields.h"
-#include "models/llama_folder.h"
+#include "models/language_folder.h"
 #include "models/weight_files.h"
 
 namespace incontext::models {
@@ -37,7 +37,12 @@ std::string model_type_of(const fs::path& folder) {
   return JsonFields(json, path.string()).text("model_type", "");
 }
 
-bool is_ours(const fs::path& folder) { return model_type_of(folder) == kModelType; }
+// One of ours that reads vectors; those that read tokens are a family among others.
+bool reads_vectors(const fs::path& folder) {
+  if (model_type_of(folder) != kModelType) return false;
+  const Json json = read_json(folder / "config.json");
+  return !json.contains("input_dims") || json["input_dims"] != 0;
+}
 
 // What is missing may be so because the type is not what it says.
 DecoderOptions family_options(const fs::path& folder) {
@@ -50,7 +55,7 @@ DecoderOptions family_options(const fs::path& folder) {
 
 // Our own model folders carry the options of the run that made them.
 std::optional<RunDescription> described_by_model(const fs::path& folder) {
-  if (!is_ours(folder)) return std::nullopt;
+  if (model_type_of(folder) != kModelType) return std::nullopt;
   const fs::path path = folder / "config.json";
   const Json json = read_json(path);
   if (!json.contains("run") || !json["run"].is_object()) return std::nullopt;
@@ -91,7 +96,7 @@ RunFolder find_run(const fs::path& directory) {
 }
 
 Decoder open_decoder(const fs::path& folder, torch::Device device) {
-  if (is_ours(folder)) return load_model(folder, device);
+  if (reads_vectors(folder)) return load_model(folder, device);
   const DecoderOptions options = family_options(folder);
   check_size(options, folder);
   Decoder decoder(options, /*input_dims=*/0, /*seed=*/0, device);
@@ -100,7 +105,7 @@ Decoder open_decoder(const fs::path& folder, torch::Device device) {
 }
 
 void load_weights(Decoder& decoder, const fs::path& folder) {
-  if (is_ours(folder)) {
+  if (reads_vectors(folder)) {
     load_parameters(decoder, folder);
   } else {
     load_language_parameters(decoder, folder);

@@ -26,6 +26,8 @@ caption { text-align: left; padding-bottom: .35rem; }
 th, td { padding: .25rem .8rem .25rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { font-weight: 600; border-bottom-width: 2px; }
 .number { text-align: right; white-space: nowrap; }
+th.number { white-space: normal; }
+.remark { display: block; font-size: .8rem; line-height: 1.2; color: var(--soft); }
 details { margin: .5rem 0; }
 summary { cursor: pointer; font-size: .92rem; }
 details[open] { background: var(--panel); padding: .5rem .9rem; border-radius: 6px; }
@@ -38,7 +40,12 @@ std::string render_table(const Table& table, bool with_title) {
     out += "<tr>";
     for (size_t column = 0; column < cells.size(); ++column) {
       const bool number = table.align_of(column) == Align::right;
-      out += fmt::format("<{}{}>{}</{}>", tag, number ? " class=\"number\"" : "", escape_html(cells[column]), tag);
+      std::string text = escape_html(cells[column]);
+      if (std::string remark; number && without_remark(cells[column], &remark) != cells[column]) {
+        text = fmt::format("{}<span class=\"remark\"> ({})</span>", escape_html(without_remark(cells[column])),
+                           escape_html(remark));
+      }
+      out += fmt::format("<{}{}>{}</{}>", tag, number ? " class=\"number\"" : "", text, tag);
     }
     out += "</tr>\n";
   };

@@ -16,6 +16,8 @@ struct Point {
   double low = 0;
   double high = 0;
   int64_t count = 0;
+
+  bool operator==(const Point&) const = default;
 };
 
 struct Curve {

@@ -40,7 +40,16 @@ std::vector<std::vector<Record>> groups_of(const std::vector<Record>& records, c
 // Models first, one curve per run; then the reference methods, which are the same whatever model stands beside them.
 std::vector<PlotCurve> error_curves(const std::vector<Record>& group, const std::string& what, const std::string& x) {
   std::vector<Record> models, references;
-  for (const Record& record : group) (is_model(record) ? models : references).push_back(record);
+  std::set<std::string> seen;  // a method beside several runs on the same prompts is measured once
+  for (const Record& record : group) {
+    if (is_model(record)) {
+      models.push_back(record);
+      continue;
+    }
+    base::Json measured = {record.setting, record.value, record.low, record.high};
+    measured[0].erase("run");
+    if (seen.insert(measured.dump()).second) references.push_back(record);
+  }
   std::vector<std::string> model_keys = {"run"};
   if (x != "loops") model_keys.push_back("loops");
   std::vector<PlotCurve> curves;

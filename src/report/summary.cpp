@@ -62,6 +62,58 @@ bool is_of_text(const Record& record) {
                                  record.what == "bits_per_byte" || record.what == "token_loss");
 }
 
+// A row of the table of errors.
+struct ErrorCurve {
+  Curve curve;
+  std::vector<std::string> runs;  // that it was measured beside
+
+  // Of kErrorKeys.
+  const std::string& run() const { return curve.keys[0]; }
+  std::vector<std::string> prompts() const { return {curve.keys[1], curve.keys[2], curve.keys[3]}; }
+  bool is_model() const { return curve.keys[4] == "model"; }
+
+  // Whether this is a method, and `other` the same numbers beside another run.
+  bool is_shared_with(const ErrorCurve& other) const {
+    return !is_model() && run() != other.run() &&
+           std::equal(curve.keys.begin() + 1, curve.keys.end(), other.curve.keys.begin() + 1) &&
+           curve.points == other.curve.points;
+  }
+};
+
+// By prompts in order of appearance; for each the models, then the methods, each once.
+std::vector<ErrorCurve> error_curves(const std::vector<Record>& merged) {
+  std::vector<ErrorCurve> curves;
+  std::vector<std::vector<std::string>> places;
+  for (Curve& found : collect(merged, {.what = "squared_error", .x = "examples", .curve_by = kErrorKeys})) {
+    ErrorCurve curve{.curve = std::move(found), .runs = {}};
+    curve.runs = {curve.run()};
+    const auto known = std::find_if(curves.begin(), curves.end(),
+                                    [&](const ErrorCurve& other) { return curve.is_shared_with(other); });
+    if (known != curves.end()) {
+      known->runs.push_back(curve.run());
+      continue;
+    }
+    if (std::find(places.begin(), places.end(), curve.prompts()) == places.end()) places.push_back(curve.prompts());
+    curves.push_back(std::move(curve));
+  }
+  const auto order = [&](const ErrorCurve& curve) {
+    return std::pair(std::find(places.begin(), places.end(), curve.prompts()), !curve.is_model());
+  };
+  std::stable_sort(curves.begin(), curves.end(),
+                   [&](const ErrorCurve& a, const ErrorCurve& b) { return order(a) < order(b); });
+  return curves;
+}
+
+// What stands for the runs of one row: their names, or that they are all that there are for these prompts.
+std::string runs_text(const ErrorCurve& row, const std::vector<ErrorCurve>& all) {
+  std::set<std::string> present;
+  for (const ErrorCurve& other : all) {
+    if (other.prompts() == row.prompts()) present.insert(other.runs.begin(), other.runs.end());
+  }
+  if (row.runs.size() > 1 && row.runs.size() == present.size()) return "all runs";
+  return fmt::format("{}", fmt::join(row.runs, ", "));
+}
+
 void require_records(const std::vector<RunRecords>& runs) {
   base::check(!runs.empty(), "report: expected at least one run");
   for (const RunRecords& run : runs) {
@@ -115,8 +167,11 @@ Table error_table(const std::vector<Record>& merged) {
   table.columns = {"run", "task", "prompt", "dims", "predictor", "loops", "d examples", "2d examples", "last", "at"};
   table.alignment.assign(table.columns.size(), Align::right);
   for (const size_t text_column : {0U, 1U, 2U, 4U}) table.alignment[text_column] = Align::left;
-  for (const Curve& curve : collect(merged, {.what = "squared_error", .x = "examples", .curve_by = kErrorKeys})) {
+  const std::vector<ErrorCurve> curves = error_curves(merged);
+  for (const ErrorCurve& item : curves) {
+    const Curve& curve = item.curve;
     std::vector<std::string> row = curve.keys;
+    row[0] = runs_text(item, curves);
     row[4] = spaced(row[4]);
     const double dims = row[3].empty() ? 0 : std::atof(row[3].c_str());
     for (const double multiple : {1.0, 2.0}) row.push_back(dims > 0 ? value_at(curve, multiple * dims) : "-");

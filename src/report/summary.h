@@ -24,7 +24,8 @@ RunRecords read_run(const std::filesystem::path& directory);
 std::vector<base::Record> merge_runs(const std::vector<RunRecords>& runs);
 
 /// Per run and predictor the squared error at d and 2d examples (d: the setting "dims") and at the last number of
-/// examples. Settings that are the same in all rows stand in the title.
+/// examples, for each kind of prompts the models first. A method that was measured beside several runs on the same
+/// prompts stands there once. Settings that are the same in all rows stand in the title.
 Table error_table(const std::vector<base::Record>& merged);
 
 /// Per run of a language model the loss, perplexity and bits per byte of held-out text.

@@ -35,12 +35,6 @@ size_t total_width(const std::vector<size_t>& widths) {
   return std::accumulate(widths.begin(), widths.end(), widths.empty() ? 0 : kGap * (widths.size() - 1));
 }
 
-// A cell "value (remark)" without its remark.
-std::string without_remark(const std::string& cell) {
-  const size_t remark = cell.ends_with(')') ? cell.find(" (") : std::string::npos;
-  return cell.substr(0, remark);
-}
-
 // Half a remark is worse than none: where a table is too wide, remarks go first, from the widest column on.
 Table fit_remarks(Table table, size_t width) {
   while (true) {
@@ -129,6 +123,13 @@ std::string to_csv(const Table& table) {
   std::string out = base::csv_line(table.columns);
   for (const auto& row : table.rows) out += base::csv_line(row);
   return out;
+}
+
+std::string without_remark(const std::string& cell, std::string* remark) {
+  const size_t begin = cell.ends_with(')') ? cell.find(" (") : std::string::npos;
+  if (begin == std::string::npos) return cell;
+  if (remark != nullptr) *remark = cell.substr(begin + 2, cell.size() - begin - 3);
+  return cell.substr(0, begin);
 }
 
 std::string format_number(double value) { return fmt::format("{:.3g}", value); }

@@ -29,6 +29,9 @@ std::string to_markdown(const Table& table);
 /// Header line and rows as CSV, without the title.
 std::string to_csv(const Table& table);
 
+/// A cell "value (remark)" without its remark, which goes to `remark`; any other cell as it is.
+std::string without_remark(const std::string& cell, std::string* remark = nullptr);
+
 /// Three significant digits: "0.0312", "1.2e-05", "nan".
 std::string format_number(double value);
 

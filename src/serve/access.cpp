@@ -2,9 +2,12 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <strings.h>
 
 #include <algorithm>
 
+#include "base/text.h"
+#include "serve/authority.h"
 #include "serve/request_error.h"
 
 namespace incontext::serve {
@@ -21,15 +24,11 @@ std::string from_base64(const std::string& text) {
   return bytes;
 }
 
-// Without the port: "[::1]:8080" is "::1".
-std::string name_of(const std::string& host) {
-  if (host.starts_with("[")) return host.substr(1, host.find(']') - 1);
-  return host.substr(0, host.find(':'));
+bool equal_without_case(std::string_view text, std::string_view word) {
+  return text.size() == word.size() && ::strncasecmp(text.data(), word.data(), word.size()) == 0;
 }
 
 }  // namespace
-
-bool is_loopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
 
 Access::Access(const std::vector<std::string>& keys, std::vector<std::string> origins, bool loopback)
     : origins_(std::move(origins)), loopback_(loopback) {
@@ -44,11 +43,14 @@ Access::Digest Access::digest(const std::string& text) {
 
 void Access::check_key(const std::string& authorization) const {
   if (keys_.empty()) return;
+  const size_t space = std::min(authorization.find(' '), authorization.size());
+  const std::string_view scheme = std::string_view(authorization).substr(0, space);
+  const std::string credentials(base::trim(std::string_view(authorization).substr(space)));
   std::string key;
-  if (authorization.starts_with("Bearer ")) {
-    key = authorization.substr(7);
-  } else if (authorization.starts_with("Basic ")) {
-    const std::string pair = from_base64(authorization.substr(6));
+  if (equal_without_case(scheme, "Bearer")) {
+    key = credentials;
+  } else if (equal_without_case(scheme, "Basic")) {
+    const std::string pair = from_base64(credentials);
     if (const size_t colon = pair.find(':'); colon != std::string::npos) key = pair.substr(colon + 1);
   }
   // Digests are of one length, and all are looked at.
@@ -63,16 +65,18 @@ void Access::check_key(const std::string& authorization) const {
 }
 
 bool Access::allows_origin(const std::string& origin) const {
-  return std::any_of(origins_.begin(), origins_.end(),
-                     [&](const std::string& each) { return each == "*" || each == origin; });
+  return std::any_of(origins_.begin(), origins_.end(), [&](const std::string& each) {
+    return each == "*" || each == origin || same_origin(each, origin);
+  });
 }
 
 void Access::check_page(const std::string& origin, const std::string& host) const {
-  if (loopback_ && keys_.empty() && !host.empty() && !is_loopback(name_of(host))) {
+  const std::optional<Authority> called = parse_authority(host);
+  if (loopback_ && keys_.empty() && !host.empty() && !(called && called->loopback)) {
     throw RequestError(403, fmt::format("this server answers to names of its own machine only, got {}",
                                         base::Json(host).dump(-1, ' ', true, base::Json::error_handler_t::replace)));
   }
-  if (origin.empty() || allows_origin(origin) || origin == "http://" + host || origin == "https://" + host) return;
+  if (origin.empty() || allows_origin(origin) || (called && is_page_of(origin, *called))) return;
   throw RequestError(403, "pages of this origin may not use this server (--cors-origin allows one)");
 }
 

@@ -12,8 +12,9 @@ class Access {
   /// `loopback`: the server is reachable from this machine only.
   Access(const std::vector<std::string>& keys, std::vector<std::string> origins, bool loopback);
 
-  /// Takes "Bearer KEY", and "Basic …" with the key as the password, which is how browsers ask for one. Anything else
-  /// is a RequestError with status 401. The time it takes tells nothing about the keys.
+  /// Takes "Bearer KEY", and "Basic …" with the key as the password, which is how browsers ask for one; the scheme in
+  /// any case, any number of spaces after it (RFC 9110, 11.4). Anything else is a RequestError with status 401. The
+  /// time it takes tells nothing about the keys.
   void check_key(const std::string& authorization) const;
 
   /// Refuses (403) what a browser sends for a page that is neither ours nor allowed. Without keys, a server that only
@@ -31,8 +32,5 @@ class Access {
   std::vector<std::string> origins_;
   bool loopback_;
 };
-
-/// Whether only this machine can reach a server that listens there.
-bool is_loopback(const std::string& host);
 
 }  // namespace incontext::serve

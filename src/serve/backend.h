@@ -8,6 +8,7 @@
 
 #include "base/config_node.h"
 #include "decode/sampling.h"
+#include "text/chat_template.h"
 
 namespace incontext::serve {
 
@@ -16,14 +17,27 @@ struct ContinuationRequest {
   std::vector<int64_t> prompt;
   int64_t max_tokens = 16;
   decode::SamplingOptions sampling = {};
-  std::vector<std::string> stop = {};  // texts that end the continuation, and are not part of it
-  bool ignore_eos = false;
-  std::string cache = "full";  // policy, as cache::parse_policy() reads it
-  int64_t top_logprobs = -1;   // -1: no log-probabilities at all
+  int64_t min_tokens = 0;                    // before so many nothing ends the continuation
+  std::vector<std::string> stop = {};        // texts that end the continuation
+  std::vector<int64_t> stop_token_ids = {};  // tokens that do, beside those of the model
+  bool include_stop = false;                 // what ends it is part of it
+  bool ignore_eos = false;                   // the model's own tokens do not end it
+  bool skip_special_tokens = true;           // the text shows no special tokens
+  std::string cache = "full";                // policy, as cache::parse_policy() reads it
+  int64_t top_logprobs = -1;                 // -1: no log-probabilities at all
   bool prompt_logprobs = false;
 };
 
 enum class Finish { stop, length, cancelled, error };
+
+/// What a client wants answered: what the template is given, and how its prompt ends.
+struct ChatPrompt {
+  base::Json messages;
+  base::Json tools = nullptr;
+  base::Json variables = base::Json::object();
+  text::ChatEnd end = text::ChatEnd::next_turn;
+  bool add_special_tokens = false;
+};
 
 /// What the server is told about a continuation, in this order, on a thread of the backend; none may block.
 struct ContinuationEvents {
@@ -68,8 +82,7 @@ class Backend {
   virtual std::string decode(const std::vector<int64_t>& tokens) const = 0;
   /// What the token adds to a text; alone it need not be whole characters.
   virtual std::string token_bytes(int64_t token) const = 0;
-  virtual std::vector<int64_t> encode_chat(const base::Json& messages, const base::Json& tools,
-                                           const base::Json& variables) const = 0;
+  virtual std::vector<int64_t> encode_chat(const ChatPrompt& prompt) const = 0;
   /// Throws unless the text names a cache policy that this model can have and that there is memory for.
   virtual void check_cache(const std::string& policy) const = 0;
 

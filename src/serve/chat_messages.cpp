@@ -1,5 +1,7 @@
 #include "serve/chat_messages.h"
 
+#include "base/exact_json.h"
+#include "base/text.h"
 #include "serve/fields.h"
 #include "serve/request_error.h"
 
@@ -9,8 +11,9 @@ using base::Json;
 
 namespace {
 
-Json text_of_parts(const Json& parts, const std::string& name) {
-  std::string text;
+// The parts stay a list: whether the template goes through them is known where it is rendered.
+Json read_parts(const Json& parts, const std::string& name) {
+  Json read = Json::array();
   for (size_t i = 0; i < parts.size(); ++i) {
     const std::string part_name = fmt::format("{}[{}]", name, i);
     if (!parts[i].is_object()) refuse(part_name, "{}: expected an object, got {}", part_name, shown(parts[i]));
@@ -19,12 +22,31 @@ Json text_of_parts(const Json& parts, const std::string& name) {
     part.read("type", type);
     if (type != "text") refuse(part_name + ".type", "{}.type: this model reads text only", part_name);
     part.read("text", piece);
-    text += piece;
+    Json one = {{"type", "text"}};
+    one.update(parts[i]);
+    one["type"] = "text";
+    one["text"] = piece;
+    read.push_back(std::move(one));
   }
-  return text;
+  return read;
 }
 
-// `keys_left`: of all arguments of a request together.
+// The object that a template expects. What is no JSON object stays the text it is. `keys_left`: of all arguments of a
+// request together.
+Json open_arguments(const Json& arguments, const std::string& name, int64_t& keys_left) {
+  if (arguments.is_null()) return Json::object();
+  if (!arguments.is_string()) return arguments;
+  const std::string text(base::trim(arguments.get_ref<const std::string&>()));
+  if (text.empty() || text == "null") return Json::object();
+  keys_left -= check_limits(text, name, name + ": 'arguments'", keys_left);
+  try {
+    Json opened = base::parse_exact_json(text);
+    return opened.is_object() ? opened : arguments;
+  } catch (const Json::exception&) {
+    return arguments;
+  }
+}
+
 void open_tool_calls(Json& message, const std::string& name, int64_t& keys_left) {
   const auto calls = message.find("tool_calls");
   if (calls == message.end() || calls->is_null()) return;
@@ -32,12 +54,8 @@ void open_tool_calls(Json& message, const std::string& name, int64_t& keys_left)
   for (Json& call : *calls) {
     if (!call.is_object() || !call.contains("function") || !call["function"].is_object()) continue;
     Json& function = call["function"];
-    if (!function.contains("arguments") || !function["arguments"].is_string()) continue;
-    const auto text = function["arguments"].get<std::string>();
-    const std::string place = name + ".tool_calls";
-    keys_left -= check_limits(text, place, place + ": 'arguments'", keys_left);
-    Json arguments = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (arguments.is_object()) function["arguments"] = std::move(arguments);
+    if (!function.contains("arguments")) continue;
+    function["arguments"] = open_arguments(function["arguments"], name + ".tool_calls", keys_left);
   }
 }
 
@@ -56,12 +74,12 @@ Json chat_messages(const Json& messages) {
     Fields(message, name + ".").read("role", role);
     if (role.empty()) refuse(name + ".role", "{}.role: expected a role such as \"user\"", name);
     if (role == "developer") message["role"] = "system";
-    Json content = message.contains("content") ? message["content"] : Json(nullptr);
+    const Json content = message.contains("content") ? message["content"] : Json(nullptr);
     if (content.is_array()) {
-      message["content"] = text_of_parts(content, name + ".content");
+      message["content"] = read_parts(content, name + ".content");
     } else if (content.is_null()) {
-      if (!message.contains("tool_calls")) refuse(name + ".content", "{}.content: expected a string", name);
-      message["content"] = "";
+      // Turns that call tools say nothing; the official client writes null for what a model did not say.
+      if (role != "assistant") refuse(name + ".content", "{}.content: expected a string", name);
     } else if (!content.is_string()) {
       refuse(name + ".content", "{}.content: expected a string or a list of parts, got {}", name, shown(content));
     }

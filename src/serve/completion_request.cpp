@@ -4,10 +4,11 @@
 #include <charconv>
 #include <random>
 
-#include "base/text.h"
-#include "serve/chat_messages.h"
+#include "base/exact_json.h"
+#include "serve/chat_prompt.h"
 #include "serve/fields.h"
 #include "serve/request_error.h"
+#include "serve/unsupported_fields.h"
 
 namespace incontext::serve {
 
@@ -17,6 +18,7 @@ namespace {
 
 constexpr int64_t kMostLogprobs = 20;
 constexpr size_t kMostStops = 16;
+constexpr size_t kMostStopTokens = 1024;  // each is looked at with every token
 
 std::vector<std::string> read_stop(const Fields& fields) {
   const Json* json = fields.find("stop");
@@ -47,33 +49,30 @@ std::map<int64_t, double> read_logit_bias(const Fields& fields, int64_t vocabula
   return bias;
 }
 
-void refuse_unsupported(const Fields& fields) {
-  if (const Json* format = fields.find("response_format")) {
-    std::string type;
-    if (format->is_object()) Fields(*format, "response_format.").read("type", type);
-    if (type != "text") refuse("response_format", "response_format: only {{\"type\": \"text\"}} is supported");
-  }
-  if (const Json* suffix = fields.find("suffix"); suffix != nullptr && *suffix != "") {
-    refuse("suffix", "suffix: inserting text is not supported");
-  }
-  if (const Json* best = fields.find("best_of"); best != nullptr && *best != 1) {
-    refuse("best_of", "best_of: only 1 is supported; ask for several choices with n");
-  }
-}
-
 // What both routes have alike.
 ContinuationRequest read_common(const Json& body, const Backend& backend, const RequestLimits& limits,
                                 CompletionRequest& request) {
   Json copy = body;
-  if (copy.contains("top_k") && copy["top_k"] == -1) copy["top_k"] = 0;  // how others write "all"
+  if (copy.contains("top_k") && copy["top_k"] == -1) copy["top_k"] = 0;     // how others write "all"
+  if (copy.contains("seed") && copy["seed"] == -1) copy["seed"] = nullptr;  // and "any"
   Fields fields(copy);
-  refuse_unsupported(fields);
+  refuse_unsupported(body, request.chat);
   ContinuationRequest common;
   common.sampling = backend.card().sampling;
   common.sampling.seed = std::random_device()();
   common.sampling.visit(fields);
   common.sampling.logit_bias = read_logit_bias(fields, backend.card().vocabulary);
   common.stop = read_stop(fields);
+  fields.read("min_tokens", common.min_tokens, base::at_least(0));
+  if (const Json* tokens = fields.find("stop_token_ids")) {
+    common.stop_token_ids = token_list(*tokens, "stop_token_ids", backend.card().vocabulary);
+    if (common.stop_token_ids.size() > kMostStopTokens) {
+      refuse("stop_token_ids", "stop_token_ids: expected at most {} token ids, got {}", kMostStopTokens,
+             common.stop_token_ids.size());
+    }
+  }
+  fields.read("include_stop_str_in_output", common.include_stop);
+  fields.read("skip_special_tokens", common.skip_special_tokens);
   fields.read("ignore_eos", common.ignore_eos);
   common.cache = limits.cache;
   fields.read("cache", common.cache);
@@ -125,6 +124,10 @@ int64_t token_limit(int64_t prompt, int64_t asked, const std::string& asked_name
 
 void add_prompt(CompletionRequest& request, const ContinuationRequest& common, std::vector<int64_t> prompt,
                 int64_t max_tokens, const RequestLimits& limits) {
+  if (common.min_tokens > max_tokens) {
+    refuse("min_tokens", "min_tokens: expected at most {}, the most tokens that this continuation may have, got {}",
+           max_tokens, common.min_tokens);
+  }
   ContinuationRequest one = common;
   one.prompt = std::move(prompt);
   one.max_tokens = max_tokens;
@@ -144,7 +147,7 @@ std::vector<Json> split_prompts(const Fields& fields) {
   if (prompt->is_string()) return {*prompt};
   if (!prompt->is_array()) refuse("prompt", "prompt: expected a string or a list, got {}", shown(*prompt));
   if (prompt->empty()) refuse("prompt", "prompt: expected at least one prompt, got an empty list");
-  if (prompt->front().is_number()) return {*prompt};
+  if (prompt->front().is_number() || base::big_integer_digits(prompt->front())) return {*prompt};
   return {prompt->begin(), prompt->end()};
 }
 
@@ -178,20 +181,7 @@ CompletionRequest read_chat_request(const Json& body, const Backend& backend, co
   fields.read(limit_name, asked, base::at_least(1));
 
   if (!backend.card().chat) refuse("messages", "messages: {}; use /v1/completions", backend.card().chat_problem);
-  const Json* messages = fields.find("messages");
-  if (messages == nullptr) refuse("messages", "messages: expected a list of messages");
-  const Json* variables = fields.find("chat_template_kwargs");
-  if (variables != nullptr && !variables->is_object()) {
-    refuse("chat_template_kwargs", "chat_template_kwargs: expected an object, got {}", shown(*variables));
-  }
-  const Json read = chat_messages(*messages);
-  const Json tools = chat_tools(body);
-  std::vector<int64_t> prompt;
-  try {
-    prompt = backend.encode_chat(read, tools, variables != nullptr ? *variables : Json::object());
-  } catch (const base::Error& error) {
-    throw RequestError(400, base::printable(error.what()), "messages", "template_error");
-  }
+  std::vector<int64_t> prompt = chat_prompt(body, backend);
   if (prompt.empty()) refuse("messages", "messages: the chat template makes no prompt of them");
   const int64_t tokens = token_limit(static_cast<int64_t>(prompt.size()), asked, limit_name, limits.default_chat_tokens,
                                      "messages", backend, limits);

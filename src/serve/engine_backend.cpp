@@ -13,7 +13,7 @@
 #include "decode/opened_model.h"
 #include "decode/stop_strings.h"
 #include "text/byte_level.h"
-#include "text/stream_decoder.h"
+#include "text/continuation_decoder.h"
 #include "text/utf8.h"
 
 namespace incontext::serve {
@@ -36,35 +36,27 @@ Finish finish_of(decode::Finish finish) {
 /// The text of a continuation, token by token, ended by stop strings.
 class ContinuationText {
  public:
-  // Decoders trim the space that begins a text, and a continuation begins none: the last token of the prompt goes
-  // before it, and what it says is taken away again.
-  ContinuationText(const std::shared_ptr<const text::Tokenizer>& tokenizer, int64_t last_of_prompt,
-                   std::vector<std::string> stop)
-      : decoder_(tokenizer, /*skip_special_tokens=*/true), stops_(std::move(stop)) {
-    text::StreamDecoder alone(tokenizer, /*skip_special_tokens=*/true);
-    alone.push(last_of_prompt);
-    held_ = alone.finish();
-    decoder_.push(last_of_prompt);
-  }
+  ContinuationText(const std::shared_ptr<const text::Tokenizer>& tokenizer, const ContinuationRequest& asked)
+      : decoder_(tokenizer, asked.prompt, asked.skip_special_tokens),
+        stops_(asked.stop, asked.include_stop),
+        before_stops_(asked.min_tokens) {}
 
-  std::string push(int64_t token) { return stops_.add(without_prompt(decoder_.push(token))); }
+  std::string push(int64_t token) {
+    const std::string piece = decoder_.push(token);
+    if (before_stops_ <= 0) return stops_.add(piece);
+    --before_stops_;
+    return piece;
+  }
   std::string finish() {
-    const std::string shown = stops_.add(without_prompt(decoder_.finish()));
+    const std::string shown = stops_.add(decoder_.finish());
     return stops_.stopped() ? shown : shown + stops_.finish();
   }
   bool stopped() const { return stops_.stopped(); }
 
  private:
-  std::string without_prompt(std::string piece) {
-    if (piece.empty()) return piece;
-    if (piece.starts_with(held_)) piece.erase(0, held_.size());
-    held_.clear();
-    return piece;
-  }
-
-  text::StreamDecoder decoder_;
+  text::ContinuationDecoder decoder_;
   decode::StopStrings stops_;
-  std::string held_;  // what the decoder had not yet told of the prompt
+  int64_t before_stops_;  // tokens in whose text no stop string is looked for
 };
 
 class EngineBackend : public Backend {
@@ -115,34 +107,41 @@ class EngineBackend : public Backend {
     return text::characters_to_bytes(*written);
   }
 
-  std::vector<int64_t> encode_chat(const base::Json& messages, const base::Json& tools,
-                                   const base::Json& variables) const override {
-    return opened_.encode_chat(messages, tools, variables);
+  std::vector<int64_t> encode_chat(const ChatPrompt& prompt) const override {
+    return opened_.encode_chat(prompt.messages, prompt.tools, prompt.variables, prompt.end, prompt.add_special_tokens);
   }
 
   void check_cache(const std::string& policy) const override { engine_.check_policy(cache::parse_policy(policy)); }
 
   int64_t submit(ContinuationRequest asked, ContinuationEvents events) override {
     decode::GenerationRequest request;
-    const int64_t last_of_prompt = asked.prompt.back();
+    auto text = std::make_shared<ContinuationText>(opened_.tokenizer, asked);
     request.prompt = std::move(asked.prompt);
     request.max_tokens = asked.max_tokens;
     request.sampling = std::move(asked.sampling);
     // Not the engine's own stop_ids: it does not tell what the token that ends a text scored.
-    std::vector<int64_t> stop_ids;
-    if (!asked.ignore_eos) stop_ids = opened_.defaults.stop_ids;
+    std::vector<int64_t> stop_ids = std::move(asked.stop_token_ids);
+    if (!asked.ignore_eos) {
+      stop_ids.insert(stop_ids.end(), opened_.defaults.stop_ids.begin(), opened_.defaults.stop_ids.end());
+    }
+    request.min_tokens = asked.min_tokens;
+    request.late_ids = stop_ids;
     request.policy = cache::parse_policy(asked.cache);
     request.top_logprobs = asked.top_logprobs;
     request.prompt_logprobs = asked.prompt_logprobs;
 
-    auto text = std::make_shared<ContinuationText>(opened_.tokenizer, last_of_prompt, std::move(asked.stop));
     auto told = std::make_shared<ContinuationEvents>(std::move(events));
     decode::GenerationEvents inner;
     inner.on_prompt = [told](int64_t done, int64_t reused) { told->on_prompt(done, reused); };
     inner.on_prompt_scores = [told](const std::vector<decode::Choice>& scores) { told->on_prompt_scores(scores); };
-    inner.on_token = [told, text, stop_ids = std::move(stop_ids)](const decode::Choice& choice) {
+    inner.on_token = [told, text, stop_ids = std::move(stop_ids),
+                      include_stop = asked.include_stop](const decode::Choice& choice) {
       if (std::find(stop_ids.begin(), stop_ids.end(), choice.token) != stop_ids.end()) {
-        told->on_stop_token(choice);
+        if (include_stop) {
+          told->on_token(choice, text->push(choice.token));
+        } else {
+          told->on_stop_token(choice);
+        }
         return false;
       }
       told->on_token(choice, text->push(choice.token));

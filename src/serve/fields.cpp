@@ -2,7 +2,9 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 
+#include "base/exact_json.h"
 #include "base/json_limits.h"
 #include "serve/request_error.h"
 
@@ -27,7 +29,7 @@ void check_range(const std::string& name, double value, const Allowed& allowed) 
 }
 
 int64_t whole_number(const std::string& name, const Json& json) {
-  if (json.is_number_unsigned() && json.get<uint64_t>() > INT64_MAX) {
+  if (base::big_integer_digits(json) || (json.is_number_unsigned() && json.get<uint64_t>() > INT64_MAX)) {
     refuse(name, "{}: the number {} is too large", name, shown(json));
   }
   const bool whole =
@@ -40,8 +42,10 @@ int64_t whole_number(const std::string& name, const Json& json) {
 }  // namespace
 
 std::string shown(const Json& json) {
-  std::string text = json.is_structured() ? (json.is_array() ? "a list" : "an object")
-                                          : json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  const std::optional<std::string> digits = base::big_integer_digits(json);
+  std::string text = digits                 ? *digits
+                     : json.is_structured() ? (json.is_array() ? "a list" : "an object")
+                                            : json.dump(-1, ' ', false, Json::error_handler_t::replace);
   if (text.size() > 60) text = text.substr(0, 57) + "...";
   for (char& c : text) c = static_cast<unsigned char>(c) >= 0x80 ? '?' : c;  // a cut may have left half a character
   return text;
@@ -59,7 +63,7 @@ Json parse_body(const std::string& text) {
   check_limits(text, "", "the body", kMostKeys);
   Json json;
   try {
-    json = Json::parse(text);
+    json = base::parse_exact_json(text);
   } catch (const Json::parse_error& error) {
     const bool encoding = std::string(error.what()).find("UTF-8") != std::string::npos;
     refuse("", "the body is not {}: at byte {} of {}", encoding ? "UTF-8" : "JSON", error.byte, text.size());
@@ -106,8 +110,9 @@ void Fields::read(const std::string& name, uint64_t& value, const Allowed&) cons
 void Fields::read(const std::string& name, double& value, const Allowed& allowed) const {
   const Json* json = find(name);
   if (json == nullptr) return;
-  if (!json->is_number()) refuse(path(name), "{}: expected a number, got {}", path(name), shown(*json));
-  value = json->get<double>();
+  const std::optional<std::string> digits = base::big_integer_digits(*json);
+  if (!digits && !json->is_number()) refuse(path(name), "{}: expected a number, got {}", path(name), shown(*json));
+  value = digits ? std::strtod(digits->c_str(), nullptr) : json->get<double>();
   check_range(path(name), value, allowed);
 }
 

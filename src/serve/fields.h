@@ -15,7 +15,7 @@ inline constexpr int64_t kMostKeys = 20000;
 /// how many it has. `what` stands for it in messages.
 int64_t check_limits(const std::string& text, const std::string& field, const std::string& what, int64_t most_keys);
 
-/// Parses the body of a request: one JSON object, nested and large within reason.
+/// Parses the body of a request: one JSON object, nested and large within reason, its integers exact (exact_json.h).
 base::Json parse_body(const std::string& text);
 
 /// Reads the fields of a request. Absent and null fields keep the value they have; a wrong type or a value out of range

@@ -15,6 +15,14 @@ namespace incontext::serve {
 /// the end of a POST that tells no length.
 std::optional<RequestError> framing_error(const httplib::Request& asked);
 
+/// Makes the library hand on the chunks of a body as they come, for ChunkedBody to read: its own reader takes a trailer
+/// for a fault. Only where a handler reads the body. False for what it must decompress, and for what comes in one
+/// piece.
+bool take_chunks(const httplib::Request& asked);
+
+/// The answer has no length and ends with the connection: all that a client of HTTP/1.0 understands.
+bool ends_with_connection(const httplib::Request& asked);
+
 /// Sends the answer, then closes the connection: what comes after a request that cannot be read is not looked at.
 void close_after(const httplib::Request& asked, httplib::Response& answer);
 

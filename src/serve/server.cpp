@@ -15,6 +15,8 @@
 
 #include "serve/access.h"
 #include "serve/admission.h"
+#include "serve/authority.h"
+#include "serve/chunked_body.h"
 #include "serve/completion_stream.h"
 #include "serve/connection.h"
 #include "serve/exchange.h"
@@ -82,7 +84,7 @@ std::unique_ptr<httplib::Server> make_server(const ServerOptions& options) {
 
 struct Server::Parts {
   explicit Parts(const ServerOptions& given)
-      : options(given), access(given.keys, given.cors_origins, is_loopback(given.host)), http(make_server(given)) {
+      : options(given), access(given.keys, given.cors_origins, /*loopback=*/false), http(make_server(given)) {
     http->new_task_queue = [this] { return new ConnectionThreads(static_cast<size_t>(options.max_connections)); };
     http->set_payload_max_length(static_cast<size_t>(options.max_body));
     http->set_keep_alive_max_count(1'000'000);
@@ -150,6 +152,10 @@ struct Server::Parts {
                              : (http->bind_to_port(options.host, options.port) ? options.port : -1);
     base::check(port > 0, "cannot listen on {}:{}: {}", options.host, options.port,
                 errno == 0 ? "no such address" : std::strerror(errno));
+    sockaddr_storage address{};
+    socklen_t size = sizeof address;
+    loopback = ::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) == 0 && is_loopback(address);
+    access = Access(options.keys, options.cors_origins, loopback);
     ::listen(socket, kBacklog);  // the library asks for 5
     listener = std::thread([this] { http->listen_after_bind(); });
     while (!http->is_running()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -180,7 +186,9 @@ struct Server::Parts {
           refused = std::current_exception();
         }
         // Read even so: what is left unread would be taken for the connection's next request.
-        const std::string body = read_body(reader, answer, refused != nullptr, whole);
+        const bool discard = refused != nullptr;
+        const std::string body =
+            in_chunks(asked) ? read_chunks(reader, answer, discard, whole) : read_body(reader, answer, discard, whole);
         if (refused) std::rethrow_exception(refused);
         handler(loaded(backend), parse_body(body), asked, answer);
       });
@@ -197,12 +205,29 @@ struct Server::Parts {
       if (!discard) body.append(data, size);
       return true;
     });
-    if (large || answer.status == 413) {
-      throw RequestError(413,
-                         fmt::format("the body is larger than the {} bytes that this server takes", options.max_body));
-    }
+    if (large || answer.status == 413) throw too_large();
     if (!whole && !discard) refuse("", "the body did not come whole");
     return body;
+  }
+
+  RequestError too_large() const {
+    return {413, fmt::format("the body is larger than the {} bytes that this server takes", options.max_body)};
+  }
+
+  // After take_chunks(): framing_error() lets no other body pass without a length.
+  static bool in_chunks(const Request& asked) {
+    return !asked.has_header("Content-Length") && !asked.has_header("Transfer-Encoding");
+  }
+
+  std::string read_chunks(const httplib::ContentReader& reader, Response& answer, bool discard, bool& whole) const {
+    ChunkedBody body(static_cast<size_t>(options.max_body), /*keep=*/!discard);
+    reader([&](const char* data, size_t size) { return body.add({data, size}) == ChunkedBody::State::going_on; });
+    answer.status = -1;  // to the library, a body that is not read to the connection's end is a fault
+    whole = body.state() == ChunkedBody::State::whole && body.excess() == 0;
+    if (body.state() == ChunkedBody::State::too_large) throw too_large();
+    if (body.excess() > 0) refuse("", "something follows the request: send the next when this one is answered");
+    if (!whole && !discard) refuse("", "the body did not come whole");
+    return body.take();
   }
 
   template <class Work>
@@ -282,7 +307,10 @@ struct Server::Parts {
     // Answers are whole: the library would cut any of them to the Range that a client names.
     const_cast<Request&>(asked).ranges.clear();
     const std::optional<RequestError> error = framing_error(asked);
-    if (!error) return httplib::Server::HandlerResponse::Unhandled;
+    if (!error) {
+      if (asked.method == "POST" && method_of(asked.path) == "POST") take_chunks(asked);
+      return httplib::Server::HandlerResponse::Unhandled;
+    }
     prepare(asked, answer);
     set_error(answer, *error);
     close_after(asked, answer);
@@ -317,13 +345,19 @@ struct Server::Parts {
     if (!request.stream) return set_json(answer, run->wait());
     answer.set_header("Cache-Control", "no-cache");
     answer.set_header("X-Accel-Buffering", "no");
-    answer.set_chunked_content_provider("text/event-stream", [run](size_t, httplib::DataSink& sink) {
+    const bool closes = ends_with_connection(asked);
+    const auto provide = [run, closes](size_t, httplib::DataSink& sink) {
       bool done = false;
       const std::optional<std::string> events = run->next(done);
       if (!events || (!events->empty() && !sink.write(events->data(), events->size()))) return false;
       if (done) sink.done();
-      return true;
-    });
+      return !done || !closes;
+    };
+    if (closes) {
+      answer.set_content_provider("text/event-stream", provide);
+    } else {
+      answer.set_chunked_content_provider("text/event-stream", provide);
+    }
   }
 
   void stop() {
@@ -347,6 +381,7 @@ struct Server::Parts {
   std::atomic<bool> stopping{false};
   int64_t started = static_cast<int64_t>(std::time(nullptr));
   int port = -1;
+  bool loopback = false;  // only this machine reaches the address that is listened on
 };
 
 Server::Server(const ServerOptions& options) : parts_(std::make_unique<Parts>(options)) {}
@@ -361,6 +396,8 @@ std::string Server::url() const {
 }
 
 int Server::port() const { return parts_->port; }
+
+bool Server::loopback() const { return parts_->loopback; }
 
 void Server::serve(Backend& backend) {
   INCONTEXT_ASSERT(!parts_->admission);

@@ -40,6 +40,8 @@ class Server {
   /// "http://127.0.0.1:8080".
   std::string url() const;
   int port() const;
+  /// Whether only this machine can reach the address it listens on, by whatever name that was given.
+  bool loopback() const;
 
   /// `backend` must outlive stop().
   void serve(Backend& backend);

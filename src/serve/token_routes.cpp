@@ -1,7 +1,7 @@
 #include "serve/token_routes.h"
 
 #include "base/text.h"
-#include "serve/chat_messages.h"
+#include "serve/chat_prompt.h"
 #include "serve/completion_request.h"
 #include "serve/fields.h"
 #include "serve/request_error.h"
@@ -15,15 +15,9 @@ namespace {
 
 std::vector<int64_t> tokens_of(const Json& body, const Backend& backend) {
   const Fields fields(body);
-  if (const Json* messages = fields.find("messages")) {
+  if (fields.find("messages") != nullptr) {
     if (!backend.card().chat) refuse("messages", "messages: {}", backend.card().chat_problem);
-    try {
-      return backend.encode_chat(chat_messages(*messages), chat_tools(body), Json::object());
-    } catch (const RequestError&) {
-      throw;
-    } catch (const base::Error& error) {
-      throw RequestError(400, base::printable(error.what()), "messages", "template_error");
-    }
+    return chat_prompt(body, backend);
   }
   const char* name = fields.find("prompt") != nullptr ? "prompt" : "content";
   if (fields.find(name) == nullptr) refuse("content", "content: expected a text");

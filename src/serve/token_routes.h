@@ -5,7 +5,8 @@
 
 namespace incontext::serve {
 
-/// POST /tokenize: {"content" or "prompt": text} or {"messages": […]}, {"add_special": true, "with_pieces": false}.
+/// POST /tokenize: {"content" or "prompt": text} or what chat_prompt() reads, {"add_special": true, "with_pieces":
+/// false}.
 base::Json answer_tokenize(const base::Json& body, const Backend& backend);
 
 /// POST /detokenize: {"tokens": […]}.

@@ -57,7 +57,8 @@ void read_lines(const std::string& text, const fs::path& path, std::vector<std::
   }
 }
 
-void read_one(const fs::path& path, std::vector<std::string>& documents) {
+// False where the file holds no text.
+bool read_one(const fs::path& path, std::vector<std::string>& documents) {
   base::check(fs::exists(path), "{}: no such file or folder", path.string());
   base::check(is_known(path), "{}: expected a file .txt, .md or .jsonl, or one of them with .gz", path.string());
   std::string text = is_compressed(path) ? read_compressed(path) : base::read_file(path);
@@ -67,25 +68,37 @@ void read_one(const fs::path& path, std::vector<std::string>& documents) {
   } else if (!text.empty()) {
     documents.push_back(std::move(text));
   }
-  base::check(documents.size() > before, "{}: holds no text", path.string());
+  return documents.size() > before;
+}
+
+void read_folder(const fs::path& folder, std::vector<std::string>& documents, std::vector<std::string>* notes) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.is_regular_file() && is_known(entry.path()) && !base::is_hidden(entry.path())) {
+      files.push_back(entry.path());
+    }
+  }
+  base::check(!files.empty(), "{}: holds no .txt, .md or .jsonl files", folder.string());
+  std::sort(files.begin(), files.end());
+  const size_t before = documents.size();
+  for (const fs::path& file : files) {
+    if (!read_one(file, documents) && notes != nullptr) {
+      notes->push_back(fmt::format("{}: holds no text and is passed over", file.string()));
+    }
+  }
+  base::check(documents.size() > before, "{}: no file in it holds text", folder.string());
 }
 
 }  // namespace
 
-std::vector<std::string> read_documents(const std::vector<std::string>& paths) {
+std::vector<std::string> read_documents(const std::vector<std::string>& paths, std::vector<std::string>* notes) {
   std::vector<std::string> documents;
   for (const std::string& path : paths) {
-    if (!fs::is_directory(path)) {
-      read_one(path, documents);
-      continue;
+    if (fs::is_directory(path)) {
+      read_folder(path, documents, notes);
+    } else {
+      base::check(read_one(path, documents), "{}: holds no text", path);
     }
-    std::vector<fs::path> files;
-    for (const auto& entry : fs::directory_iterator(path)) {
-      if (entry.is_regular_file() && is_known(entry.path())) files.push_back(entry.path());
-    }
-    base::check(!files.empty(), "{}: holds no .txt, .md or .jsonl files", path);
-    std::sort(files.begin(), files.end());
-    for (const fs::path& file : files) read_one(file, documents);
   }
   return documents;
 }

@@ -186,20 +186,10 @@ constexpr Entry kClasses[] = {
     {"decision_tree", make<DecisionTree>},
     {"relu_network", make<ReluNetwork>},
 };
+static_assert(std::equal(std::begin(kClasses), std::end(kClasses), kTaskNames.begin(), kTaskNames.end(),
+                         [](const Entry& entry, std::string_view name) { return entry.name == name; }));
 
 }  // namespace
-
-std::vector<std::string> task_names() {
-  std::vector<std::string> names;
-  for (const Entry& entry : kClasses) names.emplace_back(entry.name);
-  return names;
-}
-
-std::vector<std::string> trainable_names() {
-  std::vector<std::string> names = task_names();
-  names.emplace_back(kTextTask);
-  return names;
-}
 
 std::unique_ptr<FunctionClass> make_function_class(const TaskOptions& options) {
   for (const Entry& entry : kClasses) {

@@ -56,13 +56,13 @@ std::shared_ptr<const text::Tokenizer> open_text_tokenizer(const TextOptions& op
 
 PackedText::PackedText(const TextOptions& options, base::ThreadPool* pool)
     : context_(options.context), tokenizer_(open_text_tokenizer(options)) {
-  training_ = encode(read_documents(options.files), pool);
+  training_ = encode(read_documents(options.files, &notes_), pool);
   if (options.held_out_files.empty()) {
     const auto kept = static_cast<size_t>(static_cast<double>(training_.size()) * (1 - options.held_out_fraction));
     held_out_.assign(training_.begin() + static_cast<std::ptrdiff_t>(kept), training_.end());
     training_.resize(kept);
   } else {
-    held_out_ = encode(read_documents(options.held_out_files), pool);
+    held_out_ = encode(read_documents(options.held_out_files, &notes_), pool);
   }
   // Every epoch begins at another token, so that one sequence is spared.
   sequences_ = sequences_in(training_.size(), context_) - 1;

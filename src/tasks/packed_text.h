@@ -23,6 +23,8 @@ class PackedText {
   explicit PackedText(const TextOptions& options, base::ThreadPool* pool = nullptr);
 
   const text::Tokenizer& tokenizer() const { return *tokenizer_; }
+  /// What a person should know of the files, such as those that hold no text.
+  const std::vector<std::string>& notes() const { return notes_; }
 
   /// Sequences first_index … first_index + count - 1 of training, int64 [count, context + 1]: what is read, and with it
   /// shifted by one, what is predicted. Sequence k is a pure function of (seed, k): every epoch visits each sequence of
@@ -42,6 +44,7 @@ class PackedText {
 
   int64_t context_;
   std::shared_ptr<const text::Tokenizer> tokenizer_;
+  std::vector<std::string> notes_;
   std::vector<int32_t> training_, held_out_;
   int64_t sequences_ = 0;
   double held_out_bytes_per_token_ = 0;

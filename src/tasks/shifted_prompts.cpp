@@ -116,6 +116,9 @@ constexpr Kind kKinds[] = {
     {"overlapping_query", overlapping_query, false},
 };
 
+static_assert(std::equal(std::begin(kKinds), std::end(kKinds), kPromptKinds.begin(), kPromptKinds.end(),
+                         [](const Kind& kind, std::string_view name) { return kind.name == name; }));
+
 const Kind& find_kind(const std::string& name) {
   for (const Kind& kind : kKinds) {
     if (name == kind.name) return kind;
@@ -137,12 +140,6 @@ std::span<float> row(const torch::Tensor& tensor, int64_t index) {
 }
 
 }  // namespace
-
-std::vector<std::string> prompt_kinds() {
-  std::vector<std::string> names;
-  for (const Kind& kind : kKinds) names.emplace_back(kind.name);
-  return names;
-}
 
 Prompts sample_prompts(const Task& task, const PromptOptions& options, const Draw& request, base::ThreadPool* pool) {
   const Kind& kind = find_kind(options.kind);

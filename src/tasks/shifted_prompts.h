@@ -1,28 +1,10 @@
 #pragma once
 
-#include <string>
-#include <vector>
-
+#include "tasks/prompt_options.h"
 #include "tasks/task.h"
 #include "tensor/torch.h"
 
 namespace incontext::tasks {
-
-/// The ways in which prompts of an evaluation may differ from those of training (Garg et al., 2022, section 4).
-std::vector<std::string> prompt_kinds();
-
-struct PromptOptions {
-  std::string kind = "standard";
-  double factor = 3;
-  double noise = 1;
-
-  template <class Visitor>
-  void visit(Visitor& v) {
-    v.field("kind", kind, "how evaluation prompts differ from the task's own", base::one_of(prompt_kinds()));
-    v.field("factor", factor, "scaled_inputs: factor on every x (1/3, 1/2, 2 and 3 in the paper)", base::positive());
-    v.field("noise", noise, "label_noise: standard deviation of the noise on labels in context", base::at_least(0));
-  }
-};
 
 /// One question per position: after the examples (xs[0], ys[0]) … (xs[i-1], ys[i-1]), what is f(query_xs[i])? The
 /// answer is query_ys[i].

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -10,13 +11,20 @@
 namespace incontext::tasks {
 
 /// The function classes that make_task() knows.
-std::vector<std::string> task_names();
+inline constexpr std::array kTaskNames = {"linear_regression",    "noisy_linear_regression", "sparse_linear_regression",
+                                          "quadratic_regression", "decision_tree",           "relu_network"};
+
+inline std::vector<std::string> task_names() { return {kTaskNames.begin(), kTaskNames.end()}; }
 
 /// The name of the task that is not a function class: to predict the next token of a text (packed_text.h).
 inline constexpr const char* kTextTask = "text";
 
 /// What a model can be trained on: the function classes, and text.
-std::vector<std::string> trainable_names();
+inline std::vector<std::string> trainable_names() {
+  std::vector<std::string> names = task_names();
+  names.emplace_back(kTextTask);
+  return names;
+}
 
 /// A distribution over prompts x_1, f(x_1), x_2, f(x_2), …: a class of functions f and a distribution of inputs x.
 /// Garg et al., "What Can Transformers Learn In-Context?", NeurIPS 2022, sections 3 and 5.

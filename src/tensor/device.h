@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <string>
 
-#include "base/options.h"
 #include "base/threads.h"
+#include "tensor/runtime_options.h"
 #include "tensor/torch.h"
 
 namespace incontext::tensor {
@@ -15,16 +15,6 @@ torch::Device parse_device(const std::string& text);
 
 /// "cpu, 2 threads" or "cuda:0 of 2".
 std::string describe_device(torch::Device device);
-
-struct RuntimeOptions {
-  std::string device = "cpu";
-  int64_t threads = 0;
-  template <class Visitor>
-  void visit(Visitor& v) {
-    v.field("device", device, "where tensors live: cpu, cuda or cuda:N");
-    v.field("threads", threads, "processor threads; 0 means all this process may use", base::between(0, 1024));
-  }
-};
 
 /// Who does the heavy work on the CPU.
 enum class Engine {

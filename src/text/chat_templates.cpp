@@ -13,7 +13,7 @@ namespace fs = std::filesystem;
 void add_named_files(const fs::path& folder, std::map<std::string, ChatTemplate>& templates) {
   if (!fs::is_directory(folder)) return;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    if (entry.path().extension() != ".jinja") continue;
+    if (entry.path().extension() != ".jinja" || base::is_hidden(entry.path())) continue;
     templates.emplace(entry.path().stem().string(), ChatTemplate(base::read_file(entry.path()), entry.path().string()));
   }
 }
@@ -68,17 +68,36 @@ std::optional<ChatTemplates> ChatTemplates::open(const fs::path& folder) {
   return out;
 }
 
-std::string ChatTemplates::render(const base::Json& messages, const base::Json& tools, bool add_generation_prompt,
-                                  const base::Json& variables, const std::string& name,
-                                  std::optional<std::time_t> now) const {
+const ChatTemplate& ChatTemplates::choose(const std::string& name, const base::Json& tools) const {
   std::string wanted = name;
   if (wanted.empty()) wanted = !tools.is_null() && templates_.contains("tool_use") ? "tool_use" : "default";
   const auto found = templates_.find(wanted);
   base::check(found != templates_.end(), "there is no chat template '{}', expected one of {}", wanted,
               base::enumerate_names(names()));
+  return found->second;
+}
+
+base::Json ChatTemplates::with_special_tokens(const base::Json& variables) const {
   base::Json all = special_tokens_;
   all.update(variables);
-  return found->second.render(messages, tools, add_generation_prompt, all, now);
+  return all;
+}
+
+std::string ChatTemplates::render(const base::Json& messages, const base::Json& tools, bool add_generation_prompt,
+                                  const base::Json& variables, const std::string& name,
+                                  std::optional<std::time_t> now) const {
+  const ChatTemplate& chosen = choose(name, tools);
+  const base::Json all = with_special_tokens(variables);
+  return chosen.render(chosen.prepared(messages, special_tokens_), tools, add_generation_prompt, all, now);
+}
+
+std::string ChatTemplates::render_to(ChatEnd end, const base::Json& messages, const base::Json& tools,
+                                     const base::Json& variables, std::optional<std::time_t> now) const {
+  const ChatTemplate& chosen = choose("", tools);
+  const base::Json all = with_special_tokens(variables);
+  const base::Json prepared = chosen.prepared(messages, special_tokens_);
+  if (end == ChatEnd::open_message) return chosen.render_open(prepared, tools, all, now);
+  return chosen.render(prepared, tools, end == ChatEnd::next_turn, all, now);
 }
 
 std::vector<std::string> ChatTemplates::names() const {

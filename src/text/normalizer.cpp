@@ -2,6 +2,7 @@
 
 #include <utf8proc.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <vector>
 
@@ -156,10 +157,7 @@ std::unique_ptr<const Normalizer> make(const JsonField& field) {
                     "Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents and ByteLevel");
 }
 
-}  // namespace
-
-std::string normalize_unicode(std::string_view text, UnicodeForm form) {
-  if (is_ascii(text)) return std::string(text);
+std::string normalize_piece(std::string_view text, UnicodeForm form) {
   utf8proc_uint8_t* mapped = nullptr;
   const utf8proc_ssize_t size =
       utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
@@ -167,6 +165,26 @@ std::string normalize_unicode(std::string_view text, UnicodeForm form) {
   base::check(size >= 0, "Unicode normalization failed: {}", utf8proc_errmsg(size));
   std::string out(reinterpret_cast<const char*>(mapped), static_cast<size_t>(size));
   std::free(mapped);
+  return out;
+}
+
+}  // namespace
+
+std::string normalize_unicode(std::string_view text, UnicodeForm form) {
+  if (is_ascii(text)) return std::string(text);
+  // U+11A7 stands before the final consonants of Hangul: utf8proc 2.8 takes it for the lack of one
+  // and drops it behind a syllable. It changes in no form and composes with nothing, so that what lies around it can be
+  // normalized alone.
+  static constexpr std::string_view kBeforeFinals = "\u11A7";
+  std::string out;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find(kBeforeFinals), text.size());
+    if (end > 0) out += normalize_piece(text.substr(0, end), form);
+    text.remove_prefix(end);
+    if (text.empty()) break;
+    out += kBeforeFinals;
+    text.remove_prefix(kBeforeFinals.size());
+  }
   return out;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/process.h"
 
 namespace incontext::text {
 namespace {
@@ -14,9 +15,7 @@ namespace fs = std::filesystem;
 
 const IncontextSentencePiece* load() {
   const fs::path built = INCONTEXT_SENTENCEPIECE_MODULE;
-  std::error_code unknown;
-  const fs::path beside = fs::read_symlink("/proc/self/exe", unknown).parent_path() / built.filename();
-  const fs::path place = fs::exists(beside, unknown) ? beside : built;
+  const fs::path place = base::find_program_part(built.filename().string()).value_or(built);
   int mode = RTLD_NOW | RTLD_LOCAL;
 #ifndef INCONTEXT_SANITIZED
   mode |= RTLD_DEEPBIND;  // the sanitizers do not allow it

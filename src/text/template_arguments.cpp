@@ -36,6 +36,13 @@ std::string Arguments::text_or(const std::string& name, std::string fallback) {
   return *value->string();
 }
 
+std::optional<std::string> Arguments::text_or_none(const std::string& name) {
+  const auto value = take(name);
+  if (!value || value->is_none()) return std::nullopt;
+  template_check(value->is_string(), "{}: expected a text for '{}', got {}", function_, name, value->type_name());
+  return *value->string();
+}
+
 int64_t Arguments::integer_or(const std::string& name, int64_t fallback) {
   const auto value = take(name);
   return value ? integer_of(*value, function_ + ": " + name) : fallback;

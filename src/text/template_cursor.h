@@ -20,7 +20,12 @@ class TemplateCursor {
 
   template <class... Args>
   [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) const {
-    base::fail("{} line {}: {}", name_, now().line, fmt::format(format, std::forward<Args>(args)...));
+    fail_at(now().line, format, std::forward<Args>(args)...);
+  }
+
+  template <class... Args>
+  [[noreturn]] void fail_at(int line, fmt::format_string<Args...> format, Args&&... args) const {
+    base::fail("{} line {}: {}", name_, line, fmt::format(format, std::forward<Args>(args)...));
   }
 
   using Token = TemplateToken;

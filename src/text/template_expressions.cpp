@@ -27,8 +27,14 @@ ExpressionPointer ExpressionParser::parse_tuple(bool with_condition) {
   return out;
 }
 
+void ExpressionParser::end_of_tag() {
+  if (branches_ == 0 && !unknown_.empty()) fail_at(unknown_.front().line, "{}", unknown_.front().what);
+  unknown_.clear();
+}
+
 ExpressionPointer ExpressionParser::parse_expression() {
   const Nesting nesting(*this);
+  const size_t unknown = unknown_.size();
   auto out = parse_or();
   while (is_word("if")) {
     auto condition = make(Kind::conditional);
@@ -38,6 +44,7 @@ ExpressionPointer ExpressionParser::parse_expression() {
     condition->parts.push_back(take_word("else") ? parse_expression() : nullptr);
     out = std::move(condition);
     limit_chain();
+    unknown_.resize(unknown, {});
   }
   return out;
 }
@@ -157,11 +164,9 @@ ExpressionPointer ExpressionParser::parse_primary() {
     if (token.text == "true" || token.text == "True") return constant(true);
     if (token.text == "false" || token.text == "False") return constant(false);
     if (token.text == "none" || token.text == "None") return constant(None{});
-    auto out = make(Kind::variable, token.text);
-    next();
-    return out;
+    return parse_name();
   }
-  if (token.kind == TokenKind::integer) return constant(int64_t{std::stoll(token.text)});
+  if (token.kind == TokenKind::integer) return constant(integer_constant());
   if (token.kind == TokenKind::real)
     return constant(std::strtod(token.text.c_str(), nullptr));  // 1e999: infinity, as in Python
   if (token.kind == TokenKind::string) {
@@ -176,6 +181,55 @@ ExpressionPointer ExpressionParser::parse_primary() {
   if (is_symbol("[")) return parse_list();
   if (is_symbol("{")) return parse_dictionary();
   fail("expected a value, got {}", shown());
+}
+
+Value ExpressionParser::integer_constant() const {
+  const std::string& text = now().text;
+  if (text.size() > kMaxDigits) fail("the number has more than {} digits", kMaxDigits);
+  const char kind = text.size() > 1 ? text[1] : '0';
+  const int base = kind == 'x' || kind == 'X'   ? 16
+                   : kind == 'o' || kind == 'O' ? 8
+                   : kind == 'b' || kind == 'B' ? 2
+                                                : 10;
+  const auto value = BigInteger::parse(std::string_view(text).substr(base == 10 ? 0 : 2), base);
+  if (!value) fail("'{}' is no number", text);
+  try {
+    return Value::integer(*value);
+  } catch (const TemplateFault& fault) {
+    fail("{}", fault.message);
+  }
+}
+
+ExpressionPointer ExpressionParser::parse_name() {
+  const std::string name = now().text;
+  for (Statement* macro : macros_) {
+    const auto speaks_of = [&](std::string_view special) {
+      return name == special &&
+             std::find(macro->parameters.begin(), macro->parameters.end(), name) == macro->parameters.end();
+    };
+    if (speaks_of("varargs")) macro->uses_varargs = true;
+    if (speaks_of("kwargs")) macro->uses_kwargs = true;
+    if (speaks_of("caller")) macro->uses_caller = true;
+  }
+  auto out = make(Kind::variable, name);
+  next();
+  return out;
+}
+
+void ExpressionParser::parse_parameters(Statement& macro) {
+  expect_symbol("(");
+  while (!is_symbol(")")) {
+    if (!macro.parameters.empty()) {
+      expect_symbol(",");
+      if (is_symbol(")")) break;
+    }
+    macro.parameters.push_back(take_name());
+    macro.defaults.push_back(take_symbol("=") ? parse_expression() : nullptr);
+    if (macro.defaults.size() > 1 && !macro.defaults.back() && macro.defaults[macro.defaults.size() - 2]) {
+      fail("a parameter without a default follows one with a default");
+    }
+  }
+  next();
 }
 
 ExpressionPointer ExpressionParser::parse_brackets() {
@@ -274,13 +328,19 @@ void ExpressionParser::parse_arguments(Expression& call) {
       if (is_symbol(")")) break;
     }
     first = false;
-    if (is_symbol("*") || is_symbol("**")) fail("'{}' before an argument is not supported", now().text);
-    if (now().kind == TokenKind::name && ahead(1).kind == TokenKind::symbol && ahead(1).text == "=") {
+    if (is_symbol("*") || is_symbol("**")) {
+      ExpressionPointer& spread = is_symbol("*") ? call.spread : call.spread_named;
+      if (spread || call.spread_named) fail("'{}' is not expected here", now().text);
+      next();
+      spread = parse_expression();
+    } else if (now().kind == TokenKind::name && ahead(1).kind == TokenKind::symbol && ahead(1).text == "=") {
       std::string name = take_name();
       next();
       call.named.emplace_back(std::move(name), parse_expression());
     } else {
-      if (!call.named.empty()) fail("an argument without a name follows one with a name");
+      if (!call.named.empty() || call.spread || call.spread_named) {
+        fail("an argument without a name follows one with a name or a star");
+      }
       call.parts.push_back(parse_expression());
     }
   }
@@ -291,7 +351,7 @@ ExpressionPointer ExpressionParser::parse_one_filter(ExpressionPointer subject) 
   limit_chain();
   auto out = make(Kind::filter);
   out->name = take_name();
-  if (!is_filter(out->name)) fail("the filter '{}' is not supported", out->name);
+  if (!is_filter(out->name)) unknown_.push_back({out->line, fmt::format(kUnknownFilter, out->name)});
   out->parts.push_back(std::move(subject));
   if (is_symbol("(")) parse_arguments(*out);
   return out;
@@ -321,7 +381,7 @@ ExpressionPointer ExpressionParser::parse_test(ExpressionPointer subject) {
     if (is_symbol(symbol)) fail("the test '{}' is written without 'is'", symbol);
   }
   take_name();
-  if (!is_test(out->name)) fail("the test '{}' is not supported", out->name);
+  if (!is_test(out->name)) unknown_.push_back({out->line, fmt::format(kUnknownTest, out->name)});
   out->parts.push_back(std::move(subject));
   if (is_symbol("(")) {
     parse_arguments(*out);

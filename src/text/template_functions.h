@@ -2,11 +2,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "text/python_text.h"
 #include "text/template_value.h"
 
 namespace incontext::text {
@@ -25,8 +27,11 @@ class Arguments {
   std::string text_or(const std::string& name, std::string fallback);
   int64_t integer_or(const std::string& name, int64_t fallback);
   bool flag_or(const std::string& name, bool fallback);
+  /// A text, or nothing where it is absent or none.
+  std::optional<std::string> text_or_none(const std::string& name);
   /// All that are left, by place.
   std::vector<Value> rest();
+  size_t rest_count() const { return places_.size() - next_; }
   /// Takes a named argument only.
   std::optional<Value> take_named(const std::string& name);
   std::vector<std::pair<std::string, Value>> rest_named();
@@ -34,6 +39,7 @@ class Arguments {
 
   /// Of all values together.
   size_t weight() const;
+  void add_named(std::string name, Value value) { named_.emplace_back(std::move(name), std::move(value)); }
   size_t named_count() const { return named_.size(); }
   const std::string& function() const { return function_; }
 
@@ -44,14 +50,26 @@ class Arguments {
   size_t next_ = 0;
 };
 
+inline constexpr const char* kUnknownFilter = "the filter '{}' is not supported";
+inline constexpr const char* kUnknownTest = "the test '{}' is not supported";
+
 bool is_filter(const std::string& name);
+std::vector<std::string> filter_names();
 Value apply_filter(const std::string& name, const Value& subject, Arguments arguments, TemplateBudget& budget);
 
 bool is_test(const std::string& name);
+std::vector<std::string> test_names();
 bool apply_test(const std::string& name, const Value& subject, Arguments arguments, TemplateBudget& budget);
 
-/// Methods of texts and dictionaries.
+/// Functions that a template sees under their names: what it is given hides them.
+bool is_global(const std::string& name);
+std::vector<std::string> global_names();
+
+/// Methods of texts, lists, dictionaries and numbers.
 bool has_method(const Value& receiver, const std::string& name);
+std::vector<std::string> method_names(const Value& receiver);
+/// A method that changes its value, which the sandbox of transformers does not let templates do.
+bool is_changing_method(const Value& receiver, const std::string& name);
 Value call_method(const Value& receiver, const std::string& name, Arguments arguments, TemplateBudget& budget);
 
 /// value.name and value[key], undefined when there is none.
@@ -63,18 +81,26 @@ Value slice_of(const Value& value, std::optional<int64_t> begin, std::optional<i
 Value apply_binary(const std::string& name, const Value& left, const Value& right, TemplateBudget& budget);
 bool is_in(const Value& item, const Value& container, TemplateBudget& budget);
 
+using TextMethod = Value (*)(const std::string&, Arguments&, TemplateBudget&);
+const std::map<std::string, TextMethod, std::less<>>& text_methods();
+
+/// The value of "a.b" or 0 in an item; `fallback` wherever it is undefined on the way.
+Value path_of(const Value& item, const Value& path, TemplateBudget& budget, const Value* fallback = nullptr);
+
 /// Pieces of texts that filters and methods share. `characters` empty: white space.
 std::string strip_text(std::string_view text, std::string_view characters, bool left, bool right);
-std::string upper_text(std::string_view text);
-std::string capitalized(std::string_view text);
 std::string replace_in(const std::string& text, const std::string& from, const std::string& to, int64_t count,
                        TemplateBudget& budget);
-std::vector<std::string> lines_of(std::string_view text);
+/// As Python's splitlines().
+std::vector<std::string> lines_of(std::string_view text, bool keep_ends = false);
+/// Python's int() and float() of a text; nothing where it is none.
+std::optional<BigInteger> whole_number_in(const std::string& text, int base = 10);
+std::optional<double> real_number_in(const std::string& text);
 /// As std::string_view::find() and rfind(), but never slower than the texts are long.
 size_t find_in(std::string_view text, std::string_view wanted, size_t from = 0);
 size_t find_last_in(std::string_view text, std::string_view wanted);
 
-/// The value as a whole number, or a fault that names what it is for.
+/// The value as a whole number of 64 bits, or a fault that names what it is for.
 int64_t integer_of(const Value& value, const std::string& what);
 
 }  // namespace incontext::text

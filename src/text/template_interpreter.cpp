@@ -19,18 +19,40 @@ constexpr size_t kMaxOutput = size_t{64} << 20;
 // What a loop's body ended with.
 enum class Flow { normal, break_loop, continue_loop };
 
-constexpr std::string_view kGlobals[] = {"namespace", "range", "dict", "raise_exception", "strftime_now"};
+constexpr std::string_view kGlobals[] = {"namespace", "range",           "dict",        "cycler",
+                                         "joiner",    "raise_exception", "strftime_now"};
+
+}  // namespace
+
+/// The names of a block. One that a macro or a recursive loop came from lives as long as they do.
+struct TemplateScope {
+  TemplateVariables variables;
+  std::shared_ptr<TemplateScope> outer;
+};
+
+bool is_global(const std::string& name) {
+  return std::find(std::begin(kGlobals), std::end(kGlobals), name) != std::end(kGlobals);
+}
+
+std::vector<std::string> global_names() { return {std::begin(kGlobals), std::end(kGlobals)}; }
+
+namespace {
 
 class Interpreter {
  public:
   Interpreter(const std::string& name, TemplateVariables variables, std::time_t now, size_t steps)
       : name_(name), now_(now), budget_(steps) {
-    scopes_.push_back(std::move(variables));
+    scope_->variables = std::move(variables);
   }
 
-  // Namespaces are all that could hold itself; emptied one by one they cannot.
+  // What could hold itself is emptied one by one.
   ~Interpreter() {
     for (const auto& space : namespaces_) space->entries.clear();
+    for (const auto& scope : kept_scopes_) scope->variables.clear();
+    for (const auto& loop : kept_loops_) {
+      loop->scope = nullptr;
+      loop->last_changed = std::nullopt;
+    }
   }
   Interpreter(const Interpreter&) = delete;
   Interpreter& operator=(const Interpreter&) = delete;
@@ -59,30 +81,40 @@ class Interpreter {
 
   // ---- Variables ----
 
-  // In a macro only its own scopes and the outermost are seen.
   const Value* find(const std::string& name) const {
-    for (size_t i = scopes_.size(); i > floor_; --i) {
-      const auto found = scopes_[i - 1].find(name);
-      if (found != scopes_[i - 1].end()) return &found->second;
+    for (const TemplateScope* scope = scope_.get(); scope != nullptr; scope = scope->outer.get()) {
+      const auto found = scope->variables.find(name);
+      if (found != scope->variables.end()) return &found->second;
     }
-    const auto found = scopes_.front().find(name);
-    return found == scopes_.front().end() ? nullptr : &found->second;
+    return nullptr;
   }
 
-  // Opens a scope as long as it lives.
+  // Opens a scope within another as long as it lives.
   struct Scope {
-    explicit Scope(Interpreter& interpreter) : scopes_(interpreter.scopes_) { scopes_.emplace_back(); }
-    ~Scope() { scopes_.pop_back(); }
+    Scope(Interpreter& interpreter, std::shared_ptr<TemplateScope> outer)
+        : current_(interpreter.scope_), before_(interpreter.scope_) {
+      current_ = std::make_shared<TemplateScope>(TemplateScope{{}, std::move(outer)});
+    }
+    explicit Scope(Interpreter& interpreter) : Scope(interpreter, interpreter.scope_) {}
+    ~Scope() { current_ = std::move(before_); }
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
-    std::vector<TemplateVariables>& scopes_;
+    std::shared_ptr<TemplateScope>& current_;
+    std::shared_ptr<TemplateScope> before_;
   };
+
+  // The scope for something that remembers it.
+  std::shared_ptr<TemplateScope> kept_scope() {
+    budget_.charge(4);
+    kept_scopes_.push_back(scope_);
+    return scope_;
+  }
 
   void assign_one(const std::string& target, Value value) {
     budget_.charge(target.size() / 64);
     const size_t dot = target.find('.');
     if (dot == std::string::npos) {
-      scopes_.back().insert_or_assign(target, std::move(value));
+      scope_->variables.insert_or_assign(target, std::move(value));
       return;
     }
     const Value* object = find(target.substr(0, dot));
@@ -92,12 +124,12 @@ class Interpreter {
     (*object->name_space())->set(target.substr(dot + 1), std::move(value));
   }
 
-  void assign(const std::vector<std::string>& targets, Value value) {
-    if (targets.size() == 1) return assign_one(targets.front(), std::move(value));
+  void assign(const Target& target, Value value) {
+    if (!target.unpacks) return assign_one(target.name, std::move(value));
     std::vector<Value> items = iterate(value, budget_);
-    template_check(items.size() == targets.size(), "expected {} values to unpack, got {}", targets.size(),
+    template_check(items.size() == target.parts.size(), "expected {} values to unpack, got {}", target.parts.size(),
                    items.size());
-    for (size_t i = 0; i < targets.size(); ++i) assign_one(targets[i], std::move(items[i]));
+    for (size_t i = 0; i < items.size(); ++i) assign(target.parts[i], std::move(items[i]));
   }
 
   // ---- Statements ----
@@ -137,17 +169,20 @@ class Interpreter {
       case Statement::Kind::loop:
         return execute_loop(statement, out);
       case Statement::Kind::assignment:
-        assign(statement.targets, evaluate(*statement.expression));
+        assign(statement.target, evaluate(*statement.expression));
         return Flow::normal;
       case Statement::Kind::captured:
       case Statement::Kind::filtered:
         execute_captured(statement, out);
         return Flow::normal;
       case Statement::Kind::macro:
-        define_macro(statement);
+        assign_one(statement.text, macro_of(statement));
         return Flow::normal;
-      case Statement::Kind::body:
-        return execute_body(statement, out);
+      case Statement::Kind::call:
+        write(text_of(call(*statement.expression, macro_of(statement))), out);
+        return Flow::normal;
+      case Statement::Kind::scope:
+        return execute_scope(statement, out);
       case Statement::Kind::break_loop:
         return Flow::break_loop;
       case Statement::Kind::continue_loop:
@@ -156,13 +191,16 @@ class Interpreter {
     return Flow::normal;
   }
 
-  void define_macro(const Statement& statement) {
-    assign_one(statement.text,
-               std::make_shared<const Function>(Function{Function::Kind::macro, statement.text, Value(), &statement}));
+  Value macro_of(const Statement& statement) {
+    return std::make_shared<const Function>(
+        Function{.kind = Function::Kind::macro, .name = statement.text, .macro = &statement, .scope = kept_scope()});
   }
 
-  Flow execute_body(const Statement& statement, std::string& out) {
+  Flow execute_scope(const Statement& statement, std::string& out) {
+    std::vector<Value> values;  // none of them sees the names of the others
+    for (const auto& value : statement.defaults) values.push_back(evaluate(*value));
     const Scope scope(*this);
+    for (size_t i = 0; i < values.size(); ++i) assign(statement.target.parts[i], std::move(values[i]));
     return execute(statement.body, out);
   }
 
@@ -179,33 +217,46 @@ class Interpreter {
       captured_.pop_back();
     }
     if (statement.kind == Statement::Kind::captured) {
-      assign(statement.targets, std::move(value));
+      assign(statement.target, std::move(value));
     } else {
       write(text_of(value), out);
     }
   }
 
   Flow execute_loop(const Statement& statement, std::string& out) {
-    std::vector<Value> items = iterate(evaluate(*statement.expression), budget_);
+    return go_through(statement, iterate(evaluate(*statement.expression), budget_), 0, out);
+  }
+
+  Flow go_through(const Statement& statement, std::vector<Value> items, int64_t depth, std::string& out) {
     budget_.charge(1 + items.size());
     if (statement.filter) {
       std::vector<Value> kept;
       for (Value& item : items) {
         const Scope scope(*this);
-        assign(statement.targets, item);
+        assign(statement.target, item);
         if (evaluate(*statement.filter).truth()) kept.push_back(std::move(item));
       }
       items = std::move(kept);
     }
-    if (items.empty()) return execute(statement.otherwise, out);
+    if (items.empty()) {
+      const Scope scope(*this);
+      return execute(statement.otherwise, out);
+    }
     List list{std::move(items)};
     for (const Value& item : list.items) list.depth = std::max(list.depth, item.depth() + 1);
-    const auto shared = std::make_shared<const List>(std::move(list));
-    for (size_t i = 0; i < shared->items.size(); ++i) {
+    const auto loop = std::make_shared<LoopState>(LoopState{std::make_shared<const List>(std::move(list)), 0, depth});
+    if (statement.recursive) {
+      loop->recursive = &statement;
+      loop->scope = kept_scope();
+      kept_loops_.push_back(loop);
+    }
+    for (size_t i = 0; i < loop->items->items.size(); ++i) {
       const Scope scope(*this);
-      assign(statement.targets, shared->items[i]);
-      assign_one("loop", std::make_shared<const LoopState>(LoopState{shared, i}));
-      if (execute(statement.body, out) == Flow::break_loop) break;
+      loop->index = i;
+      assign(statement.target, loop->items->items[i]);
+      assign_one("loop", loop);
+      const Flow flow = execute(statement.body, out);
+      if (flow == Flow::break_loop) break;
     }
     return Flow::normal;
   }
@@ -252,26 +303,22 @@ class Interpreter {
   Value variable(const std::string& name) {
     budget_.charge(name.size() / 64);
     if (const Value* found = find(name)) return *found;
-    if (std::find(std::begin(kGlobals), std::end(kGlobals), name) != std::end(kGlobals)) {
-      return std::make_shared<const Function>(Function{Function::Kind::global, name, Value(), nullptr});
-    }
+    if (is_global(name)) return std::make_shared<const Function>(Function{.name = name});
     return Value::undefined(name);
   }
 
   Value list(const Expression& expression) {
     std::vector<Value> items;
     for (const auto& part : expression.parts) items.push_back(evaluate(*part));
-    return Value::list(std::move(items), expression.name == "tuple");
+    return Value::list(std::move(items), expression.name == "tuple" ? ListKind::tuple : ListKind::list);
   }
 
   Value dictionary(const Expression& expression) {
-    std::vector<std::pair<std::string, Value>> entries;
+    std::vector<std::pair<Value, Value>> entries;
     for (size_t i = 0; i < expression.parts.size(); i += 2) {
-      const Value key = evaluate(*expression.parts[i]);
-      template_check(key.is_string(), "a key of a dictionary is a text here, got {}", key.type_name());
-      entries.emplace_back(*key.string(), evaluate(*expression.parts[i + 1]));
+      Value key = evaluate(*expression.parts[i]);
+      entries.emplace_back(std::move(key), evaluate(*expression.parts[i + 1]));
     }
-    budget_.charge(entries.size() * entries.size() / 16);
     return Value::dictionary(std::move(entries));
   }
 
@@ -292,22 +339,44 @@ class Interpreter {
     return slice_of(object, begin, end, step.value_or(1), budget_);
   }
 
+  void spread_named(const Value& value, const std::string& function,
+                    std::vector<std::pair<std::string, Value>>& named) {
+    const Dictionary* dictionary = value.entries();
+    template_check(dictionary != nullptr, "{}: expected a dictionary behind '**', got {}", function, value.type_name());
+    budget_.charge(1 + dictionary->entries.size() * (1 + named.size()) / 16);
+    const size_t before = named.size();
+    for (const auto& [key, entry] : dictionary->entries) {
+      template_check(key.is_string(), "{}: the name of an argument is a text, got {}", function, key.type_name());
+      for (size_t i = 0; i < before; ++i) {
+        template_check(named[i].first != *key.string(), "{}: got the argument '{}' twice", function, *key.string());
+      }
+      named.emplace_back(*key.string(), entry);
+    }
+  }
+
   Arguments arguments_of(const Expression& expression, std::string function) {
     std::vector<Value> places;
     for (size_t i = 1; i < expression.parts.size(); ++i) places.push_back(evaluate(*expression.parts[i]));
     std::vector<std::pair<std::string, Value>> named;
     for (const auto& [name, part] : expression.named) named.emplace_back(name, evaluate(*part));
+    if (expression.spread) {
+      for (Value& value : iterate(evaluate(*expression.spread), budget_)) places.push_back(std::move(value));
+      budget_.charge(places.size());
+    }
+    if (expression.spread_named) spread_named(evaluate(*expression.spread_named), function, named);
     line_ = expression.line;
     return {std::move(function), std::move(places), std::move(named)};
   }
 
   Value filter(const Expression& expression) {
     const Value subject = expression.parts[0] ? evaluate(*expression.parts[0]) : captured_.back();
+    template_check(is_filter(expression.name), kUnknownFilter, expression.name);
     return apply_filter(expression.name, subject, arguments_of(expression, expression.name), budget_);
   }
 
   Value test(const Expression& expression) {
     const Value subject = evaluate(*expression.parts[0]);
+    template_check(is_test(expression.name), kUnknownTest, expression.name);
     return apply_test(expression.name, subject, arguments_of(expression, expression.name), budget_) !=
            expression.negated;
   }
@@ -316,7 +385,7 @@ class Interpreter {
     const Value value = evaluate(*expression.parts[0]);
     if (expression.name == "not") return !value.truth();
     if (const double* number = value.get<double>()) return expression.name == "-" ? -*number : *number;
-    return apply_binary(expression.name, int64_t{0}, integer_of(value, "'" + expression.name + "'"), budget_);
+    return apply_binary(expression.name, int64_t{0}, value, budget_);
   }
 
   Value binary(const Expression& expression) {
@@ -358,24 +427,38 @@ class Interpreter {
 
   // ---- Calls ----
 
-  Value call(const Expression& expression) {
+  // `caller` is the body of a call block.
+  Value call(const Expression& expression, std::optional<Value> caller = std::nullopt) {
     const Value callee = evaluate(*expression.parts[0]);
+    if (LoopState* loop = callee.loop()) return call_loop(*loop, arguments_of(expression, "loop"));
     const Function* function = callee.function();
-    if (function == nullptr) {
-      const Undefined* undefined = callee.get<Undefined>();
-      if (undefined != nullptr) template_fail("'{}' is undefined and cannot be called", undefined->name);
+    if (function == nullptr || function->kind == Function::Kind::cycler) {
+      if (const Undefined* undefined = callee.get<Undefined>()) {
+        if (!undefined->why.empty()) template_fail("{}", undefined->why);
+        template_fail("'{}' is undefined and cannot be called", undefined->name);
+      }
       template_fail("a {} cannot be called", callee.type_name());
     }
     Arguments arguments = arguments_of(expression, function->name);
+    if (caller) arguments.add_named("caller", std::move(*caller));
     switch (function->kind) {
       case Function::Kind::macro:
-        return call_macro(*function->macro, std::move(arguments));
+        return call_macro(*function, std::move(arguments));
       case Function::Kind::global:
         return call_global(function->name, std::move(arguments));
       case Function::Kind::method:
         return call_method(function->receiver, function->name, std::move(arguments), budget_);
       case Function::Kind::loop_cycle:
         return cycle(*function->receiver.loop(), std::move(arguments));
+      case Function::Kind::loop_changed:
+        return changed(function->receiver, std::move(arguments));
+      case Function::Kind::joiner:
+        arguments.finish();
+        return (*function->count)++ == 0 ? Value("") : function->receiver;
+      case Function::Kind::cycler:
+      case Function::Kind::cycler_next:
+      case Function::Kind::cycler_reset:
+        return call_cycler(*function, std::move(arguments));
     }
     return Value();
   }
@@ -387,29 +470,79 @@ class Interpreter {
     return values[loop.index % values.size()];
   }
 
-  Value call_macro(const Statement& macro, Arguments arguments) {
-    budget_.charge(macro.targets.size() * arguments.named_count() / 16);
-    TemplateVariables values;
-    for (size_t i = 0; i < macro.targets.size(); ++i) {
-      auto value = arguments.take(macro.targets[i]);
-      if (!value && macro.defaults[i]) value = evaluate(*macro.defaults[i]);
-      values.insert_or_assign(macro.targets[i], value.value_or(Value::undefined(macro.targets[i])));
+  Value changed(const Value& loop, Arguments arguments) {
+    Value values = Value::list(arguments.rest());
+    arguments.finish();
+    std::optional<Value>& last = loop.loop()->last_changed;
+    if (last) budget_.charge_comparison(*last, values);
+    if (last && values_equal(*last, values)) return false;
+    if (!last) kept_loops_.push_back(*loop.get<std::shared_ptr<LoopState>>());
+    last = std::move(values);
+    return true;
+  }
+
+  static Value call_cycler(const Function& function, Arguments arguments) {
+    arguments.finish();
+    size_t& count = *function.count;
+    if (function.kind == Function::Kind::cycler_reset) {
+      count = 0;
+      return None{};
     }
+    const std::vector<Value>& values = *function.receiver.items();
+    const Value out = values[count];
+    count = (count + 1) % values.size();
+    return out;
+  }
+
+  // The body of a recursive loop, for other items.
+  Value call_loop(const LoopState& loop, Arguments arguments) {
+    template_check(loop.recursive != nullptr, "loop: only a loop that is marked 'recursive' can be called");
+    std::vector<Value> items = iterate(arguments.require("iterable"), budget_);
     arguments.finish();
     const int line = line_;
-    const size_t floor = std::exchange(floor_, scopes_.size());
     std::string out;
-    try {
-      const Scope scope(*this);
-      scopes_.back() = std::move(values);
-      execute(macro.body, out);
-    } catch (...) {
-      floor_ = floor;
-      throw;
+    {
+      const Scope scope(*this, loop.scope);
+      go_through(*loop.recursive, std::move(items), loop.depth + 1, out);
     }
-    floor_ = floor;
     line_ = line;
     return out;
+  }
+
+  Value call_macro(const Function& function, Arguments arguments) {
+    const Statement& macro = *function.macro;
+    budget_.charge(macro.parameters.size() * arguments.named_count() / 16);
+    const int line = line_;
+    std::string out;
+    {
+      const Scope scope(*this, function.scope);
+      std::vector<std::optional<Value>> values;
+      for (const std::string& name : macro.parameters) values.push_back(arguments.take(name));
+      if (macro.uses_caller) {
+        const auto caller = arguments.take_named("caller");
+        assign_one("caller", caller && !caller->is_none() ? *caller : Value::undefined("caller", "No caller defined"));
+      }
+      if (macro.uses_varargs) assign_one("varargs", Value::list(arguments.rest(), ListKind::tuple));
+      if (macro.uses_kwargs) assign_one("kwargs", dictionary_of(arguments.rest_named()));
+      arguments.finish();
+      for (size_t i = 0; i < values.size(); ++i) {
+        // A default sees the parameters before it.
+        if (!values[i] && macro.defaults[i]) values[i] = evaluate(*macro.defaults[i]);
+        const std::string& name = macro.parameters[i];
+        assign_one(name, values[i] ? std::move(*values[i])
+                                   : Value::undefined(name, "parameter '" + name + "' was not provided"));
+      }
+      execute(macro.body, out);
+    }
+    line_ = line;
+    return out;
+  }
+
+  static Value dictionary_of(std::vector<std::pair<std::string, Value>> named) {
+    std::vector<std::pair<Value, Value>> entries;
+    entries.reserve(named.size());
+    for (auto& [name, value] : named) entries.emplace_back(name, std::move(value));
+    return Value::dictionary(std::move(entries));
   }
 
   Value call_global(const std::string& name, Arguments arguments) {
@@ -419,17 +552,49 @@ class Interpreter {
     }
     if (name == "strftime_now") return formatted_time(std::move(arguments));
     if (name == "range") return range(std::move(arguments));
-    if (name == "dict") {
-      auto entries = arguments.rest_named();
+    if (name == "dict") return made_dictionary(arguments);
+    if (name == "joiner") {
+      Function made{.kind = Function::Kind::joiner, .name = name, .count = std::make_shared<size_t>(0)};
+      made.receiver = arguments.take("sep").value_or(Value(", "));
       arguments.finish();
-      budget_.charge(entries.size() * entries.size() / 16);
-      return Value::dictionary(std::move(entries));
+      return std::make_shared<const Function>(std::move(made));
     }
+    if (name == "cycler") {
+      template_check(arguments.rest_count() > 0, "cycler: expected values");
+      Function made{.kind = Function::Kind::cycler, .name = name, .count = std::make_shared<size_t>(0)};
+      made.receiver = Value::list(arguments.rest(), ListKind::tuple);
+      arguments.finish();
+      return std::make_shared<const Function>(std::move(made));
+    }
+    const Value given = made_dictionary(arguments);
     auto space = std::make_shared<Namespace>();
-    space->entries = arguments.rest_named();
-    arguments.finish();
+    for (const auto& [key, value] : given.entries()->entries) {
+      template_check(key.is_string(), "namespace: the name of an attribute is a text, got {}", key.type_name());
+      space->entries.emplace_back(*key.string(), value);
+    }
     namespaces_.push_back(space);
     return Value(std::move(space));
+  }
+
+  // dict(): of a dictionary or pairs, and of named arguments.
+  Value made_dictionary(Arguments& arguments) {
+    std::vector<std::pair<Value, Value>> entries;
+    if (arguments.rest_count() > 0) {
+      const Value from = arguments.rest_count() == 1 ? arguments.require("") : Value();
+      if (const Dictionary* dictionary = from.entries()) {
+        entries = dictionary->entries;
+        budget_.charge(entries.size());
+      } else {
+        for (const Value& pair : iterate(from, budget_)) {
+          std::vector<Value> both = iterate(pair, budget_);
+          template_check(both.size() == 2, "dict: expected pairs, got {} values", both.size());
+          entries.emplace_back(std::move(both[0]), std::move(both[1]));
+        }
+      }
+    }
+    for (auto& [name, value] : arguments.rest_named()) entries.emplace_back(name, std::move(value));
+    arguments.finish();
+    return Value::dictionary(std::move(entries));
   }
 
   Value range(Arguments arguments) {
@@ -448,7 +613,7 @@ class Interpreter {
       if (__builtin_add_overflow(i, step, &i)) break;
     }
     budget_.charge(1 + out.size());
-    return Value::list(std::move(out));
+    return Value::range(std::move(out), begin, end, step);
   }
 
   Value formatted_time(Arguments arguments) const {
@@ -467,10 +632,11 @@ class Interpreter {
   const std::string& name_;
   std::time_t now_;
   TemplateBudget budget_;
-  std::vector<TemplateVariables> scopes_;
-  size_t floor_ = 0;  // scopes below it are not seen, but for the first
+  std::shared_ptr<TemplateScope> scope_ = std::make_shared<TemplateScope>();
   std::vector<Value> captured_;
   std::vector<std::shared_ptr<Namespace>> namespaces_;
+  std::vector<std::shared_ptr<TemplateScope>> kept_scopes_;
+  std::vector<std::shared_ptr<LoopState>> kept_loops_;
   int depth_ = 0;
   int line_ = 0;
 };

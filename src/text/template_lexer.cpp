@@ -1,6 +1,7 @@
 #include "text/template_lexer.h"
 
 #include <algorithm>
+#include <cctype>
 
 #include "text/utf8.h"
 
@@ -207,6 +208,10 @@ class Lexer {
   }
 
   void number() {
+    static constexpr std::string_view kBases = "xXoObB";
+    if (source_[at_] == '0' && at_ + 2 < source_.size() && kBases.find(source_[at_ + 1]) != std::string_view::npos) {
+      return number_of_base();
+    }
     size_t end = at_;
     const auto digits = [&] {
       while (end < source_.size() && (is_digit(source_[end]) || source_[end] == '_')) ++end;
@@ -228,8 +233,20 @@ class Lexer {
     }
     std::string text = source_.substr(at_, end - at_);
     std::erase(text, '_');
-    if (text.size() > 18 && !real) fail(fmt::format("the number {} is too large", text));
     add(real ? Kind::real : Kind::integer, text);
+    advance(end - at_);
+  }
+
+  // 0x1F, 0o17, 0b11: what is no digit of the base is left to the parser.
+  void number_of_base() {
+    size_t end = at_ + 2;
+    while (end < source_.size() &&
+           (std::isxdigit(static_cast<unsigned char>(source_[end])) != 0 || source_[end] == '_')) {
+      ++end;
+    }
+    std::string text = source_.substr(at_, end - at_);
+    std::erase(text, '_');
+    add(Kind::integer, text);
     advance(end - at_);
   }
 

@@ -1,8 +1,8 @@
 #include "text/template_value.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
+#include <map>
 
 #include "text/utf8.h"
 
@@ -12,9 +12,11 @@ namespace {
 // Deeper values are no conversation, and would overflow the stack of whatever walks them.
 constexpr size_t kMaxValueDepth = 100;
 
-constexpr size_t kMaxIteratedText = 1'000'000;
+// 4300 decimal digits.
+constexpr size_t kMaxBits = 14'285;
+static_assert(kMaxDigits * 3322 / 1000 <= kMaxBits);
 
-constexpr size_t kMaxJson = size_t{64} << 20;
+constexpr size_t kMaxIteratedText = 1'000'000;
 
 constexpr size_t kMaxWeight = size_t{1} << 40;
 
@@ -22,213 +24,135 @@ size_t text_weight(std::string_view text) { return 1 + text.size() / 64; }
 size_t sum_of_weights(size_t one, size_t two) { return std::min(one + two, kMaxWeight); }
 
 template <class Entries>
-const Value* find_entry(const Entries& entries, std::string_view key) {
-  for (const auto& [name, value] : entries) {
-    if (name == key) return &value;
-  }
-  return nullptr;
+auto find_entry(const Entries& entries, std::string_view key) {
+  return std::find_if(entries.begin(), entries.end(), [&](const auto& entry) { return entry.first == key; });
 }
 
-// Python's repr of a float.
-std::string float_text(double value) {
-  if (std::isnan(value)) return "nan";
-  if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
-  char buffer[64];
-  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific).ptr;
-  const std::string_view shortest(buffer, static_cast<size_t>(end - buffer));
-  const int exponent = std::stoi(std::string(shortest.substr(shortest.find('e') + 1)));
-  if (exponent < -4 || exponent >= 16) return std::string(shortest);
-  const auto fixed_end = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::fixed).ptr;
-  std::string out(buffer, fixed_end);
-  if (out.find('.') == std::string::npos) out += ".0";
-  return out;
+bool is_number(const Value& value) {
+  return value.get<bool>() != nullptr || value.get<int64_t>() != nullptr || value.get<double>() != nullptr ||
+         value.is_integer();
 }
 
-void append_quoted(const std::string& text, std::string& out) {
-  const bool has_single = text.find('\'') != std::string::npos;
-  const char quote = has_single && text.find('"') == std::string::npos ? '"' : '\'';
-  out += quote;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == quote || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (c == '\n') {
-      out += "\\n";
-    } else if (c == '\r') {
-      out += "\\r";
-    } else if (c == '\t') {
-      out += "\\t";
-    } else if (byte < 0x20 || byte == 0x7F) {
-      out += fmt::format("\\x{:02x}", byte);
-    } else {
-      out += c;
-    }
+// Nothing where one of them is no number; NaN is equal to nothing and has no order. Exact whatever their sizes.
+std::optional<std::partial_ordering> compare_numbers(const Value& left, const Value& right) {
+  if (!is_number(left) || !is_number(right)) return std::nullopt;
+  const double* a = left.get<double>();
+  const double* b = right.get<double>();
+  if (a != nullptr && b != nullptr) return *a <=> *b;
+  if (b != nullptr) {
+    const std::partial_ordering order = *compare_numbers(right, left);
+    return std::is_lt(order) ? std::partial_ordering::greater : std::is_gt(order) ? std::partial_ordering::less : order;
   }
-  out += quote;
-}
-
-// Python's repr(): as to_text(), but texts in quotes.
-void append_representation(const Value& value, std::string& out) {
-  if (const std::string* text = value.string()) return append_quoted(*text, out);
-  if (const auto* items = value.items()) {
-    out += value.is_tuple() ? '(' : '[';
-    for (size_t i = 0; i < items->size(); ++i) {
-      if (i > 0) out += ", ";
-      append_representation((*items)[i], out);
+  if (a == nullptr) {
+    if (left.get<int64_t>() != nullptr && right.get<int64_t>() != nullptr) {
+      return *left.get<int64_t>() <=> *right.get<int64_t>();
     }
-    if (value.is_tuple() && items->size() == 1) out += ',';
-    out += value.is_tuple() ? ')' : ']';
-    return;
+    return BigInteger::compare(*left.whole(), *right.whole()) <=> 0;
   }
-  if (const Dictionary* dictionary = value.entries()) {
-    out += '{';
-    for (size_t i = 0; i < dictionary->entries.size(); ++i) {
-      if (i > 0) out += ", ";
-      append_quoted(dictionary->entries[i].first, out);
-      out += ": ";
-      append_representation(dictionary->entries[i].second, out);
-    }
-    out += '}';
-    return;
-  }
-  out += value.is_undefined() ? "Undefined" : to_text(value);
-}
-
-void escape_json(const std::string& text, bool ascii_only, std::string& out) {
-  out += '"';
-  for (size_t i = 0; i < text.size();) {
-    const CodePoint c = code_point_at(text, i);
-    static constexpr std::string_view kPlain = "\"\\\n\r\t\f\b", kShort = "\"\\nrtfb";
-    const size_t found = c.size == 1 ? kPlain.find(text[i]) : std::string_view::npos;
-    if (found != std::string_view::npos) {
-      out += '\\';
-      out += kShort[found];
-    } else if (c.value >= 0x10000 && ascii_only) {
-      const unsigned rest = static_cast<unsigned>(c.value) - 0x10000;
-      out += fmt::format("\\u{:04x}\\u{:04x}", 0xD800 + (rest >> 10), 0xDC00 + (rest & 0x3FF));
-    } else if (c.value < 0x20 || (c.value > 0x7E && ascii_only)) {
-      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c.value));
-    } else {
-      out.append(text, i, c.size);
-    }
-    i += c.size;
-  }
-  out += '"';
-}
-
-class JsonWriter {
- public:
-  explicit JsonWriter(const JsonStyle& style) : style_(style) {}
-
-  void write(const Value& value, size_t level) {
-    template_check(out.size() <= kMaxJson, "the JSON becomes longer than {} MiB", kMaxJson >> 20);
-    if (const std::string* text = value.string()) {
-      template_check(text->size() <= kMaxJson, "the JSON becomes longer than {} MiB", kMaxJson >> 20);
-      return escape_json(*text, style_.ascii_only, out);
-    }
-    if (const bool* flag = value.get<bool>()) {
-      out += *flag ? "true" : "false";
-    } else if (value.is_none()) {
-      out += "null";
-    } else if (const double* number = value.get<double>()) {
-      out += std::isnan(*number)   ? "NaN"
-             : std::isinf(*number) ? (*number > 0 ? "Infinity" : "-Infinity")
-                                   : to_text(value);
-    } else if (value.get<int64_t>() != nullptr) {
-      out += to_text(value);
-    } else if (const auto* items = value.items()) {
-      write_all(*items, "[", "]", level, [&](const Value& item) { write(item, level + 1); });
-    } else if (const Dictionary* dictionary = value.entries()) {
-      auto entries = dictionary->entries;
-      if (style_.sort_keys) {
-        std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-      }
-      write_all(entries, "{", "}", level, [&](const auto& entry) {
-        escape_json(entry.first, style_.ascii_only, out);
-        out += style_.key_separator;
-        write(entry.second, level + 1);
-      });
-    } else {
-      template_fail("a value of type {} cannot be written as JSON", value.type_name());
-    }
-  }
-
-  std::string out;
-
- private:
-  template <class Items, class Write>
-  void write_all(const Items& items, const char* open, const char* close, size_t level, Write write_one) {
-    out += open;
-    bool first = true;
-    for (const auto& item : items) {
-      if (!first) out += style_.item_separator;
-      first = false;
-      line(level + 1);
-      write_one(item);
-    }
-    if (!first) line(level);
-    out += close;
-  }
-
-  void line(size_t level) {
-    if (!style_.lines) return;
-    out += '\n';
-    for (size_t i = 0; i < level; ++i) out += style_.indent;
-  }
-
-  const JsonStyle& style_;
-};
-
-// Booleans count as numbers, as in Python.
-bool as_number(const Value& value, double& number) {
-  if (const bool* flag = value.get<bool>())
-    number = *flag ? 1 : 0;
-  else if (const int64_t* integer = value.get<int64_t>())
-    number = static_cast<double>(*integer);
-  else if (const double* real = value.get<double>())
-    number = *real;
-  else
-    return false;
-  return true;
+  if (!std::isfinite(*a)) return *a <=> 0.0;
+  const int order = BigInteger::compare(BigInteger::truncated(*a), *right.whole());
+  return order != 0 ? order <=> 0 : *a - std::trunc(*a) <=> 0.0;
 }
 
 }  // namespace
 
-Value Value::undefined(std::string name) {
+Value Value::undefined(std::string name, std::string why) {
   Value out;
-  out.data_ = Undefined{std::move(name)};
+  out.data_ = Undefined{std::move(name), std::move(why)};
   return out;
 }
 
-Value Value::list(std::vector<Value> items, bool is_tuple) {
-  size_t depth = 1, weight = 1;
-  for (const Value& item : items) {
-    depth = std::max(depth, item.depth() + 1);
-    weight = sum_of_weights(weight, item.weight());
+Value Value::list(std::vector<Value> items, ListKind kind) {
+  List made{std::move(items), 1, kind};
+  for (const Value& item : made.items) {
+    made.depth = std::max(made.depth, item.depth() + 1);
+    made.weight = sum_of_weights(made.weight, item.weight());
   }
-  template_check(depth <= kMaxValueDepth, "lists are nested deeper than {}", kMaxValueDepth);
+  template_check(made.depth <= kMaxValueDepth, "lists are nested deeper than {}", kMaxValueDepth);
   Value out;
-  out.data_ = std::make_shared<const List>(List{std::move(items), depth, is_tuple, weight});
+  out.data_ = std::make_shared<const List>(std::move(made));
   return out;
 }
 
-Value Value::dictionary(std::vector<std::pair<std::string, Value>> entries) {
-  Dictionary made;
-  for (auto& entry : entries) {
-    made.depth = std::max(made.depth, entry.second.depth() + 1);
-    made.weight = sum_of_weights(made.weight, sum_of_weights(text_weight(entry.first), entry.second.weight()));
-    const auto same = std::find_if(made.entries.begin(), made.entries.end(),
-                                   [&](const auto& other) { return other.first == entry.first; });
-    if (same != made.entries.end()) {
-      same->second = std::move(entry.second);
-    } else {
-      made.entries.push_back(std::move(entry));
+Value Value::range(std::vector<Value> items, int64_t begin, int64_t end, int64_t step) {
+  const size_t weight = items.size() + 1;
+  Value out;
+  out.data_ = std::make_shared<const List>(List{std::move(items), 1, ListKind::range, weight, begin, end, step});
+  return out;
+}
+
+namespace {
+
+// Some order of all values that may be keys, in which equal ones are equal.
+int key_order(const Value& left, const Value& right) {
+  const auto rank = [](const Value& value) {
+    return is_number(value) ? 0 : value.is_string() ? 1 : value.items() ? 2 : 3;
+  };
+  if (rank(left) != rank(right)) return rank(left) < rank(right) ? -1 : 1;
+  switch (rank(left)) {
+    case 0: {
+      const auto is_nan = [](const Value& value) {
+        return value.get<double>() != nullptr && *value.get<double>() != *value.get<double>();
+      };
+      if (is_nan(left) || is_nan(right)) return is_nan(left) - is_nan(right);
+      return compare_values(left, right);
     }
+    case 1:
+      return compare_values(left, right);
+    case 2: {
+      const auto &one = *left.items(), &two = *right.items();
+      for (size_t i = 0; i < std::min(one.size(), two.size()); ++i) {
+        if (const int order = key_order(one[i], two[i]); order != 0) return order;
+      }
+      return one.size() < two.size() ? -1 : one.size() > two.size() ? 1 : 0;
+    }
+    default:
+      if (left.type_name() != right.type_name()) return left.type_name() < right.type_name() ? -1 : 1;
+      // None, undefined, and objects, which Python tells apart by where they lie.
+      return left.identity() < right.identity() ? -1 : left.identity() > right.identity() ? 1 : 0;
+  }
+}
+
+struct KeyOrder {
+  bool operator()(const Value* left, const Value* right) const { return key_order(*left, *right) < 0; }
+};
+
+}  // namespace
+
+Value Value::dictionary(std::vector<std::pair<Value, Value>> entries) {
+  Dictionary made;
+  made.entries.reserve(entries.size());  // so that keys stay where they are
+  std::map<const Value*, size_t, KeyOrder> places;
+  for (auto& [key, value] : entries) {
+    check_key(key);
+    made.depth = std::max({made.depth, value.depth() + 1, key.depth() + 1});
+    made.weight = sum_of_weights(made.weight, sum_of_weights(key.weight(), value.weight()));
+    const auto same = places.find(&key);
+    if (same != places.end()) {
+      made.entries[same->second].second = std::move(value);
+      continue;
+    }
+    made.entries.emplace_back(std::move(key), std::move(value));
+    places.emplace(&made.entries.back().first, made.entries.size() - 1);
   }
   template_check(made.depth <= kMaxValueDepth, "dictionaries are nested deeper than {}", kMaxValueDepth);
   Value out;
   out.data_ = std::make_shared<const Dictionary>(std::move(made));
+  return out;
+}
+
+Value Value::integer(BigInteger value) {
+  if (const auto small = value.small()) return *small;
+  template_check(value.bits() <= kMaxBits, "a number has more than {} digits", kMaxDigits);
+  Value out;
+  out.data_ = std::make_shared<const BigInteger>(std::move(value));
+  return out;
+}
+
+Value Value::generator(Generator made) {
+  template_check(made.depth <= kMaxValueDepth, "filters are nested deeper than {}", kMaxValueDepth);
+  Value out;
+  out.data_ = std::make_shared<Generator>(std::move(made));
   return out;
 }
 
@@ -237,14 +161,20 @@ const std::string* Value::string() const {
   return found == nullptr ? nullptr : found->get();
 }
 
-const std::vector<Value>* Value::items() const {
+const List* Value::list() const {
   const auto* found = get<std::shared_ptr<const List>>();
-  return found == nullptr ? nullptr : &(*found)->items;
+  return found == nullptr ? nullptr : found->get();
 }
 
+const std::vector<Value>* Value::items() const {
+  const List* found = list();
+  return found == nullptr ? nullptr : &found->items;
+}
+
+bool Value::is_list() const { return list() != nullptr && list()->kind == ListKind::list; }
+
 bool Value::is_tuple() const {
-  const auto* found = get<std::shared_ptr<const List>>();
-  return found != nullptr && (*found)->is_tuple;
+  return list() != nullptr && (list()->kind == ListKind::tuple || list()->kind == ListKind::group);
 }
 
 const Dictionary* Value::entries() const {
@@ -252,8 +182,8 @@ const Dictionary* Value::entries() const {
   return found == nullptr ? nullptr : found->get();
 }
 
-const LoopState* Value::loop() const {
-  const auto* found = get<std::shared_ptr<const LoopState>>();
+LoopState* Value::loop() const {
+  const auto* found = get<std::shared_ptr<LoopState>>();
   return found == nullptr ? nullptr : found->get();
 }
 
@@ -262,10 +192,36 @@ const Function* Value::function() const {
   return found == nullptr ? nullptr : found->get();
 }
 
+Generator* Value::generator() const {
+  const auto* found = get<std::shared_ptr<Generator>>();
+  return found == nullptr ? nullptr : found->get();
+}
+
+bool Value::is_integer() const {
+  return get<int64_t>() != nullptr || get<std::shared_ptr<const BigInteger>>() != nullptr;
+}
+
+std::optional<BigInteger> Value::whole() const {
+  if (const bool* flag = get<bool>()) return BigInteger(*flag ? 1 : 0);
+  if (const int64_t* number = get<int64_t>()) return BigInteger(*number);
+  if (const auto* big = get<std::shared_ptr<const BigInteger>>()) return **big;
+  return std::nullopt;
+}
+
+const void* Value::identity() const {
+  return std::visit(
+      [](const auto& held) -> const void* {
+        if constexpr (requires { held.get(); }) return held.get();
+        return nullptr;
+      },
+      data_);
+}
+
 bool Value::truth() const {
   if (is_undefined() || is_none()) return false;
-  double number = 0;
-  if (as_number(*this, number)) return number != 0;
+  if (const bool* flag = get<bool>()) return *flag;
+  if (const int64_t* number = get<int64_t>()) return *number != 0;
+  if (const double* number = get<double>()) return *number != 0;
   if (string() != nullptr) return !string()->empty();
   if (items() != nullptr) return !items()->empty();
   if (entries() != nullptr) return !entries()->entries.empty();
@@ -273,28 +229,48 @@ bool Value::truth() const {
 }
 
 std::string Value::type_name() const {
-  static constexpr const char* kNames[] = {"undefined", "NoneType", "bool",      "int",  "float",   "str",
-                                           "list",      "dict",     "namespace", "loop", "function"};
-  return is_tuple() ? "tuple" : kNames[data_.index()];
+  static constexpr const char* kNames[] = {"undefined", "NoneType",  "bool", "int",      "float",     "str", "list",
+                                           "dict",      "namespace", "loop", "function", "generator", "int"};
+  static constexpr const char* kKinds[] = {"list", "tuple", "tuple", "range", "dict_keys", "dict_values", "dict_items"};
+  return list() != nullptr ? kKinds[static_cast<size_t>(list()->kind)] : kNames[data_.index()];
 }
 
 size_t Value::depth() const {
-  if (const auto* found = get<std::shared_ptr<const List>>()) return (*found)->depth;
+  if (const List* found = list()) return found->depth;
   if (const Dictionary* found = entries()) return found->depth;
   if (const LoopState* found = loop()) return found->items->depth + 1;
   if (const Function* found = function()) return found->receiver.depth() + 1;
+  if (const Generator* found = generator()) return found->depth;
   return 0;
 }
 
 size_t Value::weight() const {
   if (const std::string* text = string()) return text_weight(*text);
-  if (const auto* found = get<std::shared_ptr<const List>>()) return (*found)->weight;
+  if (const List* found = list()) return found->weight;
   if (const Dictionary* found = entries()) return found->weight;
+  if (const auto* big = get<std::shared_ptr<const BigInteger>>()) return 1 + (*big)->bits() / 64;
   return 1;
 }
 
-const Value* Dictionary::find(std::string_view key) const { return find_entry(entries, key); }
-const Value* Namespace::find(std::string_view key) const { return find_entry(entries, key); }
+const Value* Dictionary::find(std::string_view key) const {
+  for (const auto& [name, value] : entries) {
+    if (name.is_string() && *name.string() == key) return &value;
+  }
+  return nullptr;
+}
+
+const Value* Dictionary::find(const Value& key) const {
+  if (key.is_string()) return find(std::string_view(*key.string()));
+  for (const auto& [name, value] : entries) {
+    if (values_equal(name, key)) return &value;
+  }
+  return nullptr;
+}
+
+const Value* Namespace::find(std::string_view key) const {
+  const auto found = find_entry(entries, key);
+  return found == entries.end() ? nullptr : &found->second;
+}
 
 void Namespace::set(const std::string& key, Value value) {
   for (auto& [name, old] : entries) {
@@ -306,112 +282,65 @@ void Namespace::set(const std::string& key, Value value) {
   entries.emplace_back(key, std::move(value));
 }
 
-namespace {
-
-Value from_json(const base::Json& json, size_t depth) {
-  template_check(depth <= kMaxValueDepth, "the conversation nests deeper than {}", kMaxValueDepth);
-  if (json.is_null()) return None{};
-  if (json.is_boolean()) return json.get<bool>();
-  if (json.is_number_float()) return json.get<double>();
-  if (json.is_number()) {
-    template_check(!json.is_number_unsigned() || json.get<uint64_t>() <= INT64_MAX, "the number {} is too large",
-                   json.dump());
-    return json.get<int64_t>();
-  }
-  if (json.is_string()) return to_valid_utf8(json.get_ref<const std::string&>());
-  if (json.is_array()) {
-    std::vector<Value> items;
-    items.reserve(json.size());
-    for (const base::Json& item : json) items.push_back(from_json(item, depth + 1));
-    return Value::list(std::move(items));
-  }
-  template_check(json.is_object(), "bytes are no value for a template");
-  std::vector<std::pair<std::string, Value>> entries;
-  for (const auto& [key, item] : json.items()) entries.emplace_back(to_valid_utf8(key), from_json(item, depth + 1));
-  return Value::dictionary(std::move(entries));
+void check_key(const Value& key) {
+  template_check(!key.is_list() && key.entries() == nullptr, "a {} is no key of a dictionary", key.type_name());
+  if (!key.is_tuple()) return;
+  for (const Value& item : *key.items()) check_key(item);
 }
 
-}  // namespace
+namespace {
 
-Value value_from_json(const base::Json& json) { return from_json(json, 1); }
-
-std::string to_text(const Value& value) {
-  if (const std::string* text = value.string()) return *text;
-  if (value.is_undefined()) return "";
-  if (value.is_none()) return "None";
-  if (const bool* flag = value.get<bool>()) return *flag ? "True" : "False";
-  if (const int64_t* number = value.get<int64_t>()) return std::to_string(*number);
-  if (const double* number = value.get<double>()) return float_text(*number);
-  if (value.items() != nullptr || value.entries() != nullptr) {
-    std::string out;
-    append_representation(value, out);
+bool equal_entries(const Dictionary& one, const Dictionary& two) {
+  if (one.entries.size() != two.entries.size()) return false;
+  const auto sorted = [](const Dictionary& dictionary) {
+    std::map<const Value*, const Value*, KeyOrder> out;
+    for (const auto& [key, value] : dictionary.entries) out.emplace(&key, &value);
     return out;
-  }
-  template_fail("a {} has no text", value.type_name());
+  };
+  const auto ours = sorted(one), theirs = sorted(two);
+  return std::equal(ours.begin(), ours.end(), theirs.begin(), theirs.end(), [](const auto& a, const auto& b) {
+    return values_equal(*a.first, *b.first) && values_equal(*a.second, *b.second);
+  });
 }
 
-std::string to_json(const Value& value, const JsonStyle& style) {
-  JsonWriter writer(style);
-  writer.write(value, 0);
-  return std::move(writer.out);
-}
-
-namespace {
-
-std::vector<const std::pair<std::string, Value>*> sorted_entries(const Dictionary& dictionary) {
-  std::vector<const std::pair<std::string, Value>*> out;
-  out.reserve(dictionary.entries.size());
-  for (const auto& entry : dictionary.entries) out.push_back(&entry);
-  std::sort(out.begin(), out.end(), [](const auto* a, const auto* b) { return a->first < b->first; });
-  return out;
+bool same_function(const Function& one, const Function& two) {
+  return one.kind == two.kind && one.name == two.name && one.macro == two.macro && one.scope == two.scope &&
+         one.count == two.count && values_equal(one.receiver, two.receiver);
 }
 
 }  // namespace
 
 bool values_equal(const Value& left, const Value& right) {
-  double a = 0, b = 0;
-  if (as_number(left, a) && as_number(right, b)) {
-    if (left.get<int64_t>() != nullptr && right.get<int64_t>() != nullptr) {
-      return *left.get<int64_t>() == *right.get<int64_t>();
-    }
-    return a == b;
-  }
+  if (const auto order = compare_numbers(left, right)) return *order == std::partial_ordering::equivalent;
   if (left.is_undefined() || left.is_none()) return left.type_name() == right.type_name();
   if (left.string() != nullptr && right.string() != nullptr) return *left.string() == *right.string();
   if (left.items() != nullptr && right.items() != nullptr) {
-    return left.is_tuple() == right.is_tuple() &&
+    return left.type_name() == right.type_name() &&
            std::equal(left.items()->begin(), left.items()->end(), right.items()->begin(), right.items()->end(),
                       values_equal);
   }
-  if (const Dictionary* one = left.entries(), *two = right.entries(); one != nullptr && two != nullptr) {
-    if (one->entries.size() != two->entries.size()) return false;
-    const auto by_key = sorted_entries(*one), others = sorted_entries(*two);
-    return std::equal(by_key.begin(), by_key.end(), others.begin(), [](const auto* ours, const auto* theirs) {
-      return ours->first == theirs->first && values_equal(ours->second, theirs->second);
-    });
-  }
-  if (left.name_space() != nullptr && right.name_space() != nullptr) return *left.name_space() == *right.name_space();
-  return false;
+  if (left.entries() != nullptr && right.entries() != nullptr) return equal_entries(*left.entries(), *right.entries());
+  if (left.function() != nullptr && right.function() != nullptr)
+    return same_function(*left.function(), *right.function());
+  return left.identity() != nullptr && left.identity() == right.identity();
 }
 
 namespace {
 
 bool have_order(const Value& left, const Value& right) {
-  double number = 0;
-  return (as_number(left, number) && as_number(right, number)) || (left.is_string() && right.is_string()) ||
+  return (is_number(left) && is_number(right)) || (left.is_string() && right.is_string()) ||
          (left.items() != nullptr && right.items() != nullptr);
 }
 
 }  // namespace
 
 int compare_values(const Value& left, const Value& right) {
-  double a = 0, b = 0;
-  if (as_number(left, a) && as_number(right, b)) return a < b ? -1 : a > b ? 1 : 0;
+  if (const auto order = compare_numbers(left, right)) return std::is_lt(*order) ? -1 : std::is_gt(*order) ? 1 : 0;
   if (left.string() != nullptr && right.string() != nullptr) {
     const int order = left.string()->compare(*right.string());
     return order < 0 ? -1 : order > 0 ? 1 : 0;
   }
-  if (left.items() != nullptr && right.items() != nullptr) {
+  if ((left.is_list() && right.is_list()) || (left.is_tuple() && right.is_tuple())) {
     const auto &one = *left.items(), &two = *right.items();
     for (size_t i = 0; i < std::min(one.size(), two.size()); ++i) {
       // Equal items need no order.
@@ -423,6 +352,24 @@ int compare_values(const Value& left, const Value& right) {
   template_fail("{} and {} have no order", left.type_name(), right.type_name());
 }
 
+std::optional<Value> next_of(Generator& generator, TemplateBudget& budget) {
+  if (!generator.next) return std::nullopt;
+  template_check(!generator.running, "a filter goes through itself");
+  const TemplateBudget::Level level(budget);
+  budget.charge(1);
+  generator.running = true;
+  try {
+    auto out = generator.next(budget);
+    generator.running = false;
+    if (!out) generator.next = nullptr;
+    return out;
+  } catch (...) {
+    generator.running = false;
+    generator.next = nullptr;
+    throw;
+  }
+}
+
 std::vector<Value> iterate(const Value& value, TemplateBudget& budget) {
   if (const auto* items = value.items()) {
     budget.charge(1 + items->size() / 16);
@@ -430,6 +377,10 @@ std::vector<Value> iterate(const Value& value, TemplateBudget& budget) {
   }
   std::vector<Value> out;
   if (value.is_undefined()) return out;
+  if (Generator* generator = value.generator()) {
+    while (auto next = next_of(*generator, budget)) out.push_back(std::move(*next));
+    return out;
+  }
   if (const std::string* text = value.string()) {
     // A value for each character takes a hundred times the memory of the text.
     template_check(text->size() <= kMaxIteratedText, "a text of {} bytes is too long to go through", text->size());
@@ -444,7 +395,7 @@ std::vector<Value> iterate(const Value& value, TemplateBudget& budget) {
   const Dictionary* dictionary = value.entries();
   template_check(dictionary != nullptr, "a {} cannot be gone through", value.type_name());
   budget.charge(1 + dictionary->entries.size());
-  for (const auto& [key, item] : dictionary->entries) out.emplace_back(key);
+  for (const auto& [key, item] : dictionary->entries) out.push_back(key);
   return out;
 }
 
@@ -453,6 +404,7 @@ int64_t length_of(const Value& value) {
   if (const std::string* text = value.string()) return static_cast<int64_t>(count_code_points(*text));
   if (const auto* items = value.items()) return static_cast<int64_t>(items->size());
   if (const Dictionary* dictionary = value.entries()) return static_cast<int64_t>(dictionary->entries.size());
+  if (const LoopState* loop = value.loop()) return static_cast<int64_t>(loop->items->items.size());
   template_fail("a {} has no length", value.type_name());
 }
 

@@ -61,23 +61,35 @@ int64_t id_from_key(const std::string& key, const JsonField& place) {
   return id;
 }
 
-void add_special(const SideFiles& files, const std::string& name, TokenizerParts& parts) {
+// A token of the vocabulary that is named as special, by its text or by an object with its flags, is found whole in a
+// text. One that the vocabulary does not hold is passed over: no model has a row for it.
+void add_special(const JsonField& field, TokenizerParts& parts) {
+  const bool described = field.value().is_object();
+  const std::string name = described ? field.text("content") : field.text();
   if (parts.added.find(name) != nullptr) return;
   const auto id = parts.model->id_of(name);
   if (!id) return;
   AddedToken token;
+  if (described) token = read_added_token(field, *id);
   token.id = *id;
   token.content = name;
   token.special = true;
-  // Flags stand where the token is described.
-  for (const auto& [key, value] : files.config.items()) {
-    const auto content = value.is_object() ? value.find("content") : value.end();
-    if (content != value.end() && *content == name) {
-      token = read_added_token(JsonField(value, "tokenizer_config.json." + key), *id);
-      token.special = true;
+  parts.added.add(std::move(token));
+}
+
+// All that a file names as special: "sep_token" and any other "..._token", and the lists of further ones.
+void add_named(const JsonField& file, TokenizerParts& parts) {
+  for (const auto& [key, value] : file.value().items()) {
+    const JsonField field(value, file.where() + "." + key);
+    const bool is_list = key == "additional_special_tokens" || key == "extra_special_tokens";
+    if (key.ends_with("_token") && (value.is_string() || (value.is_object() && value.contains("content")))) {
+      add_special(field, parts);
+    } else if (is_list && value.is_array()) {
+      for (const JsonField& item : field.items()) add_special(item, parts);
+    } else if ((is_list || key == "model_specific_special_tokens") && value.is_object()) {
+      for (const auto& [name, item] : value.items()) add_special(JsonField(item, field.where() + "." + name), parts);
     }
   }
-  parts.added.add(std::move(token));
 }
 
 // added_tokens_decoder says everything about added tokens, and overrides what the tokenizer's own file says.
@@ -92,23 +104,20 @@ void read_added_tokens(const SideFiles& files, bool has_own, TokenizerParts& par
     std::sort(tokens.begin(), tokens.end(), [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
     for (AddedToken& token : tokens) parts.added.add(std::move(token));
   }
-  if (has_own) return;
-  for (const auto& [content, id] : files.added.items()) {
-    if (parts.added.find(content) != nullptr) continue;
-    AddedToken token;
-    token.id = JsonField(id, "added_tokens.json: '" + content + "'").token_id();
-    token.content = content;
-    parts.added.add(std::move(token));
-  }
-  for (const char* key : {"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"}) {
-    if (const auto name = named_token(files, key)) add_special(files, *name, parts);
-  }
-  for (const JsonField& place : {files.config_field(), files.field(files.map, "special_tokens_map.json")}) {
-    const auto list = place.find("additional_special_tokens");
-    if (!list) continue;
-    for (const JsonField& item : list->items()) {
-      add_special(files, item.value().is_object() ? item.text("content") : item.text(), parts);
+  if (!has_own) {
+    for (const auto& [content, id] : files.added.items()) {
+      if (parts.added.find(content) != nullptr) continue;
+      AddedToken token;
+      token.id = JsonField(id, "added_tokens.json: '" + content + "'").token_id();
+      token.content = content;
+      parts.added.add(std::move(token));
     }
+  }
+  add_named(files.config_field(), parts);
+  // As in transformers the map is an older file's way to say it: beside a configuration that lists all added tokens it
+  // is not looked at.
+  if (!has_own || !files.config_field().find("added_tokens_decoder")) {
+    add_named(files.field(files.map, "special_tokens_map.json"), parts);
   }
 }
 
@@ -148,7 +157,8 @@ SpecialTokens read_special_tokens(const SideFiles& files, const TokenizerParts& 
   return out;
 }
 
-// add_bos_token and add_eos_token, where stated, decide over what the post-processor says.
+// add_bos_token and add_eos_token. Beside a tokenizer.json they mean nothing, as in transformers: its post-processor
+// says what surrounds a text.
 void apply_flag(std::optional<bool> wanted, std::optional<int64_t> token, bool at_front, std::vector<int64_t>& ids) {
   if (!wanted || !token) return;
   const auto found = std::find(ids.begin(), ids.end(), *token);
@@ -172,9 +182,9 @@ std::shared_ptr<const Tokenizer> Tokenizer::open(const fs::path& folder) {
   base::check(fs::is_directory(folder), "{}: expected a folder with a tokenizer", folder.string());
   const SideFiles files(folder);
   auto parts = std::make_unique<TokenizerParts>();
-  std::optional<bool> adds_bos = stated_flag(files, "add_bos_token");
-  const std::optional<bool> adds_eos = stated_flag(files, "add_eos_token");
   const bool has_own = fs::exists(folder / "tokenizer.json");
+  std::optional<bool> adds_bos = has_own ? std::nullopt : stated_flag(files, "add_bos_token");
+  const std::optional<bool> adds_eos = has_own ? std::nullopt : stated_flag(files, "add_eos_token");
   bool gpt2_names = false;
   if (has_own) {
     read_tokenizer_json(read_json(folder / "tokenizer.json"), (folder / "tokenizer.json").string(), *parts);
@@ -189,7 +199,10 @@ std::shared_ptr<const Tokenizer> Tokenizer::open(const fs::path& folder) {
                folder.string());
   }
   read_added_tokens(files, has_own, *parts);
-  if (gpt2_names) add_special(files, "<|endoftext|>", *parts);
+  if (gpt2_names) {
+    const SortedJson end = "<|endoftext|>";
+    add_special(JsonField(end, "the token of GPT-2"), *parts);
+  }
   parts->finish_added_tokens();
 
   parts->special = read_special_tokens(files, *parts);

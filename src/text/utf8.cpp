@@ -112,6 +112,12 @@ bool is_mark(char32_t c) {
   return kind >= UTF8PROC_CATEGORY_MN && kind <= UTF8PROC_CATEGORY_ME;
 }
 
+bool is_printable(char32_t c) {
+  if (c == ' ') return true;
+  const utf8proc_category_t kind = category(c);
+  return kind != UTF8PROC_CATEGORY_CN && (kind < UTF8PROC_CATEGORY_ZS || kind > UTF8PROC_CATEGORY_CO);
+}
+
 bool is_word(char32_t c) {
   const utf8proc_category_t kind = category(c);
   const bool letter = kind >= UTF8PROC_CATEGORY_LU && kind <= UTF8PROC_CATEGORY_LO;

@@ -48,6 +48,8 @@ bool is_punctuation(char32_t code_point);
 bool is_numeric(char32_t code_point);
 /// General category M.
 bool is_mark(char32_t code_point);
+/// What Python writes as it is: no controls, no white space but the blank, nothing unassigned or of private use.
+bool is_printable(char32_t code_point);
 /// What regular expressions call \w: alphabetic, mark, decimal digit or connector.
 bool is_word(char32_t code_point);
 

@@ -1,5 +1,6 @@
 #include "train/benchmark.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/text.h"
@@ -16,14 +17,10 @@ struct Size {
 
 constexpr Size kSizes[] = {
     {"tiny", 64, 3, 2, 0}, {"small", 128, 6, 4, 0}, {"standard", 256, 12, 8, 0}, {"looped", 256, 1, 8, 20}};
+static_assert(std::equal(std::begin(kSizes), std::end(kSizes), kBenchmarkModels.begin(), kBenchmarkModels.end(),
+                         [](const Size& size, std::string_view name) { return size.name == name; }));
 
 }  // namespace
-
-std::vector<std::string> benchmark_models() {
-  std::vector<std::string> names;
-  for (const Size& size : kSizes) names.emplace_back(size.name);
-  return names;
-}
 
 RunOptions benchmark_options(const std::string& model) {
   for (const Size& size : kSizes) {

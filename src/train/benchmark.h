@@ -4,13 +4,12 @@
 #include <string>
 #include <vector>
 
+#include "train/benchmark_models.h"
 #include "train/trainer.h"
 
 namespace incontext::train {
 
-/// The models of `incontext bench train`: Garg et al.'s tiny, small and standard, and Yang et al.'s looped model, on
-/// 20-dimensional linear regression with 41 points, batch 64, Adam.
-std::vector<std::string> benchmark_models();
+/// What trains one of benchmark_models().
 RunOptions benchmark_options(const std::string& model);
 
 /// Floating-point operations of one training step's matrix products and attention, forward and backward: 2 per

@@ -154,5 +154,12 @@ TEST(File, MakesDirectories) {
   EXPECT_TRUE(fs::is_directory(directory / "a/b/c"));
 }
 
+TEST(File, HiddenNamesBeginWithADot) {
+  EXPECT_TRUE(is_hidden("folder/.name.txt"));
+  EXPECT_TRUE(is_hidden("._name.txt"));
+  EXPECT_FALSE(is_hidden(".folder/name.txt"));
+  EXPECT_FALSE(is_hidden("name.txt"));
+}
+
 }  // namespace
 }  // namespace incontext::base

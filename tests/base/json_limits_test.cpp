@@ -17,6 +17,11 @@ TEST(JsonLimits, CountsListsAndObjectsInsideEachOther) {
   EXPECT_EQ(broken_by(std::string(1'000'000, '['), {.deepest = 64}), Broken::depth);
 }
 
+// Which the library takes for the end: the parser that keeps the digits does not.
+TEST(JsonLimits, GoesOnPastALongInteger) {
+  EXPECT_EQ(broken_by("[" + std::string(400, '9') + ", [[[]]]]", {.deepest = 3}), Broken::depth);
+}
+
 TEST(JsonLimits, CountsTheKeysOfAllObjects) {
   const std::string text = R"({"a": {"b": 1}, "c": [{"a": 2}]})";
   EXPECT_EQ(scan_json(text, {}).keys, 4);

@@ -151,6 +151,17 @@ TEST_F(ProgressTest, AnUnknownTotalHasNoPercentage) {
   EXPECT_EQ(text, "read  5 lines  2.5 lines/s  in 2 s\n");
 }
 
+TEST_F(ProgressTest, WithoutAUnitItTellsThePartThatIsDone) {
+  const std::string text = output(0, [&](std::FILE* stream) {
+    Progress progress("demo", 1000, "", stream, clock_.reader());
+    clock_.now += 10s;
+    progress.update(250, "nearest neighbours");
+    clock_.now += 30s;
+    progress.update(1000);
+  });
+  EXPECT_EQ(text, "demo   25 %  30 s left  nearest neighbours\ndemo  100 %\ndemo  100 %  in 40 s\n");
+}
+
 TEST_F(ProgressTest, NotesStandAboveTheLine) {
   ::setenv("NO_COLOR", "1", 1);
   const std::string terminal = output(80, [&](std::FILE* stream) {

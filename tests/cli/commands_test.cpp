@@ -104,5 +104,40 @@ TEST(Commands, BenchTrainPrintsOneObject) {
   EXPECT_TRUE(row["ratio"].is_null());
 }
 
+TEST(Commands, BenchTrainTellsWhomItComparesWith) {
+  const TemporaryDirectory place;
+  // A Python that tells a version, and takes every script for one of a fixed speed.
+  const std::string python = write_text(place / "python",
+                                        "#!/bin/sh\n[ \"$1\" = -c ] && { echo 1.99.0+cpu; exit; }\n"
+                                        "echo \"$@\" >> '" +
+                                            (place / "calls").string() +
+                                            "'\necho '{\"results\": [{\"steps_per_second\": 2, "
+                                            "\"peak_memory_bytes\": 1048576, \"losses\": [1], "
+                                            "\"torch\": \"1.99.0+cpu\"}]}'\n");
+  std::filesystem::permissions(python, std::filesystem::perms::owner_all);
+  const std::vector<std::string> arguments = {"bench",       "train",    "--models",  "tiny",   "--seconds",
+                                              "0.3",         "--python", python,      "--peer", "some_script.py",
+                                              "--precision", "bf16",     "--threads", "1"};
+  const CommandResult shown = incontext_with(arguments);
+  ASSERT_EQ(shown.status, 0) << shown.err;
+  EXPECT_NE(shown.out.find("peer: PyTorch 1.99.0+cpu of " + python + ", bf16 by autocast\n"), std::string::npos)
+      << shown.out;
+  EXPECT_NE(base::read_file(place / "calls").find("--precision bf16"), std::string::npos);
+
+  std::vector<std::string> as_json = arguments;
+  as_json.emplace_back("--json");
+  const CommandResult told = incontext_with(as_json);
+  ASSERT_EQ(told.status, 0) << told.err;
+  const Json row = Json::parse(told.out)["results"][0];
+  EXPECT_EQ(row["precision"], "bf16");
+  EXPECT_EQ(row["peer_precision"], "bf16");
+  EXPECT_EQ(row["peer_torch"], "1.99.0+cpu");
+  EXPECT_EQ(row["peer_python"], python);
+  EXPECT_EQ(row["peer_steps_per_second"], 2);
+
+  write_text(place / "python", "#!/bin/sh\necho \"No module named 'torch'\" >&2\nexit 1\n");
+  expect_one_line_error(incontext_with(as_json), {"--python", "has no torch: No module named 'torch'"});
+}
+
 }  // namespace
 }  // namespace incontext::testing

@@ -36,6 +36,12 @@ TEST_F(Stories, AreToldTheSameWayEveryTime) {
   }
 }
 
+// Its decoder drops the space that begins a text, and a continuation begins none.
+TEST_F(Stories, GoOnWithASpace) {
+  const Json told = generate({"--prompt", "Once upon", "--max-tokens", "3"});
+  EXPECT_EQ(told["text"].get<std::string>().find(" a time"), 0U) << told.dump();
+}
+
 TEST_F(Stories, FollowSeedTemperatureAndStops) {
   const std::vector<std::string> sampled = {"--prompt",     "The dog", "--temperature", "1",
                                             "--max-tokens", "40",      "--seed"};
@@ -59,6 +65,40 @@ TEST_F(Stories, TokensGoThereAndBack) {
   const CommandResult decoded = incontext_with(
       {"tokenize", stories().string(), "--decode", "--skip-special-tokens", "--text", "1 403 407 261 378"});
   EXPECT_EQ(decoded.out, "Once upon a time\n");
+}
+
+TEST_F(Stories, SayWhatEndsATurn) {
+  const CommandResult loud = incontext_with({"generate", stories().string(), "--prompt", "Once", "--max-tokens", "1"});
+  EXPECT_NE(loud.err.find("note: a turn ends at "), std::string::npos) << loud.err;
+  EXPECT_NE(loud.err.find("</s> (2)"), std::string::npos) << loud.err;
+  const CommandResult quiet =
+      incontext_with({"generate", stories().string(), "--prompt", "Once", "--max-tokens", "1", "--quiet"});
+  EXPECT_EQ(quiet.err, "");
+}
+
+TEST_F(Stories, ChatKnowsItsCommandsAndNoOthers) {
+  const TemporaryDirectory place;
+  fs::copy(stories(), place / "story");
+  fs::permissions(place / "story", fs::perms::owner_all);
+  write_text(place / "story/chat_template.jinja", "{% for m in messages %}{{ m.content }}{% endfor %}");
+  const auto chat = [&](const std::string& lines) {
+    const std::string input = write_text(place / "lines", lines);
+    return run_command(
+        {"sh", "-c", "exec \"$0\" chat \"$1\" --max-tokens 4 < \"$2\"", program(), (place / "story").string(), input});
+  };
+  const std::string help = "/clear  begin again";
+  for (const char* line : {"/home/user/story.txt", "/ not a command", "// a comment", "/clearly", "/exit now", "/?"}) {
+    const CommandResult result = chat(std::string(line) + "\n/stats\n");
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(result.out.find(help), std::string::npos) << line << result.out;
+    EXPECT_EQ(result.out.find("no answer yet"), std::string::npos) << line << result.out;
+    EXPECT_NE(result.out.find("4 tokens in"), std::string::npos) << line << result.out;
+  }
+  EXPECT_NE(chat("/help\n").out.find(help), std::string::npos);
+  EXPECT_EQ(chat("/stats\n").out, "no answer yet\n");
+  EXPECT_EQ(chat("/clear\n/system Be brief.\n/system\n/stats\n").out, "no answer yet\n");
+  EXPECT_EQ(chat(" /exit \n/stats\n").out, "");
+  EXPECT_EQ(chat("/quit\nHello\n").out, "");
 }
 
 TEST_F(Stories, BadCommandLines) {

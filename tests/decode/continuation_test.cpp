@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/file.h"
-#include "models/llama_folder.h"
+#include "models/language_folder.h"
 #include "support/errors.h"
 #include "support/temporary_directory.h"
 #include "text/byte_tokenizer.h"
@@ -26,7 +26,7 @@ class ContinuationTest : public ::testing::Test {
     options.init_std = 0.5;
     options.vocabulary = 257;
     options.max_positions = 32;
-    models::save_llama({options, 0, /*seed=*/5, torch::kCPU}, place_.path(), {});
+    models::save_language_folder({options, 0, /*seed=*/5, torch::kCPU}, place_.path(), {});
     base::write_file_atomic(place_ / "tokenizer.json", text::byte_tokenizer_json());
     base::write_file_atomic(place_ / "tokenizer_config.json", text::byte_tokenizer_config_json());
     opened_ = open_model(place_.path());

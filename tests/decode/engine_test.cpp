@@ -80,6 +80,32 @@ TEST_F(EngineTest, ContinuesAsTheReferenceDoes) {
   EXPECT_EQ(engine.status().generated_tokens, 32);
 }
 
+// The token that would end the text is not chosen before its time, and the model goes on with the next best.
+TEST_F(EngineTest, HoldsBackTheEnd) {
+  Engine engine(model, {});
+  GenerationRequest plain = request(6);
+  plain.stop_ids = {continuation[0]};
+  EXPECT_TRUE(run(engine, plain).tokens.empty());
+  for (const bool watched : {false, true}) {
+    GenerationRequest late = request(6);
+    (watched ? late.late_ids : late.stop_ids) = {continuation[0]};
+    late.min_tokens = 3;
+    const Outcome outcome = run(engine, late);
+    ASSERT_GE(outcome.tokens.size(), 3u);
+    for (size_t i = 0; i < 3; ++i) EXPECT_NE(outcome.tokens[i], continuation[0]);
+  }
+  // Also where that is every token there is.
+  for (const double temperature : {0.0, 1.0}) {
+    GenerationRequest none = request(2);
+    none.min_tokens = 2;
+    none.sampling.temperature = temperature;
+    for (int64_t token = -1; token <= model.config().options.vocabulary; ++token) none.late_ids.push_back(token);
+    const Outcome outcome = run(engine, none);
+    EXPECT_EQ(outcome.error, "");
+    EXPECT_EQ(outcome.tokens.size(), 2u);
+  }
+}
+
 TEST_F(EngineTest, ManyAtOnceGetWhatEachGetsAlone) {
   constexpr int64_t kOthers = 9;
   std::vector<Outcome> alone(kOthers), together(kOthers);
@@ -214,12 +240,14 @@ TEST_F(EngineTest, RefusesWhatCanNeverRun) {
   EXPECT_CONTAINS(refusal({96}, 1), "expected token ids below 96, got 96");
   Engine narrow(model, {.cache_memory = 1000});
   EXPECT_CONTAINS(error_of([&] { narrow.submit(request(3), {}); }), "all caches together may hold 1000 B");
-  EXPECT_CONTAINS(error_of([&] { narrow.check_policy({}); }), "a cache of one token and its answer takes ");
-  EXPECT_EQ(error_of([&] { engine.check_policy({}); }), "no error");
+  EXPECT_CONTAINS(error_of([&] { narrow.check_policy({.kind = "full"}); }),
+                  "a cache of one token and its answer takes ");
+  EXPECT_EQ(error_of([&] { engine.check_policy({.kind = "full"}); }), "no error");
 }
 
 TEST_F(EngineTest, WaitsWhileMemoryIsShort) {
-  const int64_t one = cache::full_bytes({}, model.cache_shape(static_cast<int64_t>(prompt.size()) + 8));
+  const auto kind = cache::open_kind({.kind = "full"}, model.cached_model());
+  const int64_t one = model.decoder().sequence_bytes(*kind, static_cast<int64_t>(prompt.size()) + 8);
   Engine engine(model, {.cache_memory = 2 * one, .prefix_memory = 0});
   std::vector<Outcome> outcomes(5);
   for (Outcome& outcome : outcomes) engine.submit(request(8), record(outcome));

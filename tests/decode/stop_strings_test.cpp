@@ -23,6 +23,13 @@ TEST(StopStrings, EndTheTextHoweverItIsCut) {
   }
 }
 
+TEST(StopStrings, AreShownWhereThatIsAskedFor) {
+  for (size_t size = 1; size < 12; ++size) {
+    EXPECT_EQ(through(StopStrings({"END"}, /*shown=*/true), "one END two", size), "one END");
+    EXPECT_EQ(through(StopStrings({"ENDED"}, /*shown=*/true), "one END two", size), "one END two");
+  }
+}
+
 TEST(StopStrings, HoldBackNoMoreThanMayBecomeOne) {
   StopStrings stops({"\nUser:"});
   EXPECT_EQ(stops.add("Hello\nUs"), "Hello");

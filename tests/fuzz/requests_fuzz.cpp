@@ -18,8 +18,12 @@ class ScriptedBackend : public testing::ByteBackend {
  public:
   ScriptedBackend() : ByteBackend({"scripted"}, 400) {}
 
-  std::vector<int64_t> encode_chat(const Json& messages, const Json& tools, const Json& variables) const override {
-    return encode(template_.render(messages, tools, true, variables, 0), false);
+  std::vector<int64_t> encode_chat(const serve::ChatPrompt& prompt) const override {
+    const Json messages = template_.prepared(prompt.messages);
+    const bool open = prompt.end == text::ChatEnd::open_message;
+    return encode(open ? template_.render_open(messages, prompt.tools, prompt.variables, 0)
+                       : template_.render(messages, prompt.tools, true, prompt.variables, 0),
+                  prompt.add_special_tokens);
   }
   int64_t submit(serve::ContinuationRequest, serve::ContinuationEvents) override { return 0; }
   void cancel(int64_t) override {}

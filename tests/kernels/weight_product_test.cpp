@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 
 #include "base/error.h"
 #include "kernels/cpu/weight_bf16.h"
@@ -248,11 +250,58 @@ TEST_P(WeightProductTest, BitsOfARowDoNotDependOnTheOtherRowsOnTiles) {
   const AmxUnit amx;
   for (const TileStrip strip : {&multiply_tile_strip<PlainTiles>, amx.strip()}) {
     const TileUnit unit(strip);
-    Case c{150, 77, {61, 30}};
+    for (const int64_t depth : {77, 1300}) {
+      Case c{150, depth, {61, 30}};
+      c.precision = Precision::bf16;
+      c.bias = c.residual = true;
+      expect_rows_alone_have_the_same_bits(
+          c, random_, [&](const WeightProduct& product) { weight_product_in_bf16(product, &unit, pool_); });
+    }
+  }
+}
+
+// Numbers of all sizes, down to denormals in factors, products and sums, and sums that cancel.
+TEST_P(WeightProductTest, FewRowsHaveTheBitsOfAmx) {
+  if (!has_few_rows_for_tiles()) GTEST_SKIP() << "a processor without AVX-512, and so without AMX";
+  const AmxUnit amx;
+  const TileUnit unit(amx.strip());
+  for (const int64_t depth : {31, 512, 1100}) {
+    Case c{40, depth, {37}};
     c.precision = Precision::bf16;
-    c.bias = c.residual = true;
-    expect_rows_alone_have_the_same_bits(
-        c, random_, [&](const WeightProduct& product) { weight_product_in_bf16(product, &unit, pool_); });
+    Problem all(c, random_);
+    std::uniform_int_distribution<int> exponent(-70, 1), rare(0, 7);
+    std::uniform_real_distribution<float> uniform(-2, 2);
+    const auto draw = [&] {
+      const float value = std::ldexp(uniform(random_), exponent(random_));
+      return rare(random_) == 0 ? std::ldexp(value, -80) : value;
+    };
+    for (int64_t i = 0; i < c.rows; ++i) {
+      for (int64_t k = 0; k < depth; ++k) all.x.data()[i * all.x.stride() + k] = draw();
+      for (int64_t k = 3; k < depth; k += 2) {
+        if (rare(random_) < 4) all.x.data()[i * all.x.stride() + k] = -all.x.data()[i * all.x.stride() + k - 2];
+      }
+    }
+    for (int64_t j = 0; j < 37; ++j) {
+      for (int64_t k = 0; k < depth; ++k)
+        all.weights[0].set(j, k, k > 2 && j % 2 == 0 ? all.weights[0].at(j, k - 2) : draw());
+    }
+    weight_product_in_bf16(all.product(c), &unit, pool_);
+    for (const int64_t rows : {1, 2, 3, 4}) {
+      for (int64_t first = 0; first + rows <= c.rows; first += rows) {
+        Problem some = all;
+        some.ys[0].fill(random_);
+        WeightProduct product = some.product(c);
+        product.rows = rows;
+        product.x += first * some.x.stride();
+        weight_product_in_bf16(product, &unit, pool_);
+        for (int64_t i = 0; i < rows; ++i) {
+          for (int64_t j = 0; j < 37; ++j) {
+            ASSERT_EQ(std::bit_cast<uint32_t>(some.ys[0].at(i, j)),
+                      std::bit_cast<uint32_t>(all.ys[0].at(first + i, j)));
+          }
+        }
+      }
+    }
   }
 }
 

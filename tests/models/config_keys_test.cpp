@@ -45,14 +45,14 @@ TEST_F(ConfigKeys, DefaultsAreThoseOfTransformers) {
     for (const auto& [key, value] : defaults.items()) EXPECT_EQ(config_defaults(family)[key], value) << family << key;
     EXPECT_EQ(config_defaults(family).size(), defaults.size()) << family;
   }
-  EXPECT_EQ(golden.size(), language_families().size());
+  EXPECT_EQ(golden.size() + 1, language_families().size()) << "and our own, which transformers does not know";
 }
 
 TEST_F(ConfigKeys, AFileThatSaysNothingIsReadByTheDefaults) {
   const Json golden = golden_defaults();
-  for (const std::string& family : language_families()) {
+  for (const auto& [name_of_family, fields] : golden.items()) {
+    const std::string family = name_of_family;
     SCOPED_TRACE(family);
-    const Json& fields = golden[family];
     const LanguageConfig config = read({{"model_type", family}});
     const DecoderOptions& options = config.options;
     const auto field = [&](const char* name, const char* of_gpt2) {
@@ -116,6 +116,17 @@ TEST_F(ConfigKeys, WhatChangesNothingPasses) {
                                                                {"gpt2", "reorder_and_upcast_attn", true}}) {
     EXPECT_EQ(error(with(family, key, value)), "no error") << key;
   }
+  // As Phi-4-mini's, SmolLM2's and Qwen2.5's repositories have them.
+  Json phi = with("phi3", "auto_map", {{"AutoConfig", "configuration_phi3.Phi3Config"}});
+  for (const char* key : {"attention_bias", "mlp_bias", "lm_head_bias"}) phi[key] = false;
+  phi["interpolate_factor"] = phi["full_attn_mod"] = 1;
+  phi["partial_rotary_factor"] = 0.75;
+  EXPECT_EQ(read(phi).options.rotary_dim(), 72);
+  Json smol = with("llama", "is_llama_config", true);
+  smol["rope_interleaved"] = false;
+  smol["transformers.js_config"] = {{"kv_cache_dtype", {{"q4f16", "float16"}}}};
+  EXPECT_EQ(error(smol), "no error");
+  EXPECT_EQ(error(with("qwen2", "use_mrope", false)), "no error");
   EXPECT_EQ(read(with("llama", "sliding_window", 4096)).options.sliding_window, 0);
   EXPECT_EQ(read(with("gpt2", "hidden_size", 96)).options.width, 96);  // another name of n_embd
 }
@@ -235,9 +246,9 @@ TEST_F(ConfigKeys, LayerTypesSayWhichLayersSlide) {
 }
 
 TEST_F(ConfigKeys, ActivationsByAllTheirNames) {
-  EXPECT_EQ(read(with("llama", "hidden_act", "swish")).options.mlp, "gated");
-  EXPECT_EQ(read(with("gpt2", "activation_function", "relu")).options.mlp, "relu");
-  EXPECT_EQ(read(with("opt", "activation_function", "gelu_fast")).options.mlp, "gelu");
+  EXPECT_EQ(read(with("llama", "hidden_act", "swish")).options.mlp_of(0), "gated");
+  EXPECT_EQ(read(with("gpt2", "activation_function", "relu")).options.mlp_of(0), "relu");
+  EXPECT_EQ(read(with("opt", "activation_function", "gelu_fast")).options.mlp_of(0), "gelu");
   EXPECT_CONTAINS(error(with("gpt2", "activation_function", "gelu")), "the activation 'gelu' is not one");
   EXPECT_CONTAINS(error(with("llama", "hidden_act", "relu")),
                   "the activation 'relu' is not one that our decoder has for this family: silu and swish");

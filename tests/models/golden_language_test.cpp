@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <fstream>
 
+#include "models/json_fields.h"
 #include "models/language_model.h"
 #include "support/errors.h"
+#include "support/temporary_directory.h"
 #include "support/tensor_close.h"
 #include "tensor/device.h"
 #include "tensor/safetensors.h"
@@ -59,6 +61,8 @@ class GoldenLanguage : public ::testing::TestWithParam<Case> {
   }
 
   Pass run(cache::SequenceState& state, const std::vector<int64_t>& tokens) const { return run(model, state, tokens); }
+
+  LanguageModel golden_kernels() const { return LanguageModel(golden.folder); }
 
   static Pass run(const LanguageModel& model, cache::SequenceState& state, const std::vector<int64_t>& tokens) {
     Pass result;
@@ -163,6 +167,30 @@ TEST_P(GoldenRounded, LogitsAreThoseOfRoundedActivations) {
   EXPECT_LT((logits - expected).norm().item<double>(), 0.5 * (logits - exact).norm().item<double>());
 }
 
+// Saving what was opened gives back the same tensors, in the same types.
+TEST_P(GoldenLanguage, SavesWhatItOpened) {
+  const testing::TemporaryDirectory folder;
+  model.save(folder.path());
+  const WeightFiles before(golden.folder), after(folder.path());
+  EXPECT_EQ(read_json(folder / "config.json")["model_type"], model.config().model_type);
+  int64_t same = 0;
+  for (const std::string& name : before.unread()) {
+    if (!after.contains(name)) {
+      EXPECT_TRUE(is_not_a_parameter(name)) << name;
+      continue;
+    }
+    const Tensor was = before.tensor(name), is = after.tensor(name);
+    EXPECT_TRUE(was.scalar_type() == is.scalar_type() && torch::equal(was, is)) << name;
+    ++same;
+  }
+  EXPECT_GT(same, 10);
+  EXPECT_TRUE(after.unread().empty()) << after.unread()[0];
+  const LanguageModel again(folder.path());
+  cache::SequenceState state = new_state(), other = new_state();
+  EXPECT_TRUE(
+      torch::equal(run(again, state, golden.prompt).logits, run(golden_kernels(), other, golden.prompt).logits));
+}
+
 TEST_P(GoldenLanguage, EveryTensorIsUsed) { EXPECT_EQ(model.unread(), std::vector<std::string>()); }
 
 std::string name_of(const ::testing::TestParamInfo<Case>& tested) {
@@ -170,11 +198,27 @@ std::string name_of(const ::testing::TestParamInfo<Case>& tested) {
          (std::get<2>(tested.param) == Precision::bf16 ? "_bf16" : "");
 }
 
-const std::vector<std::string> kModels = {
-    "gpt2",         "gpt2_scaled",   "gpt2_unscaled",      "llama2",          "llama31", "llama_biases",
-    "llama_yarn",   "llama_dynamic", "llama_dynamic_long", "mistral",         "opt",     "opt_post_norm",
-    "phi3",         "phi3_crossing", "phi3_long_long",     "phi3_long_short", "qwen2",   "qwen2_layer_types",
-    "qwen2_window", "qwen3"};
+const std::vector<std::string> kModels = {"gpt2",
+                                          "gpt2_scaled",
+                                          "gpt2_unscaled",
+                                          "llama2",
+                                          "llama31",
+                                          "llama_biases",
+                                          "llama_yarn",
+                                          "llama_dynamic",
+                                          "llama_dynamic_long",
+                                          "mistral",
+                                          "mistral_layer_types",
+                                          "opt",
+                                          "opt_post_norm",
+                                          "phi3",
+                                          "phi3_crossing",
+                                          "phi3_long_long",
+                                          "phi3_long_short",
+                                          "qwen2",
+                                          "qwen2_layer_types",
+                                          "qwen2_window",
+                                          "qwen3"};
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenLanguage,
                          ::testing::Combine(::testing::ValuesIn(kModels), ::testing::Bool(),

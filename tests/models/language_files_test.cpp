@@ -55,7 +55,8 @@ TEST_F(LanguageFiles, NoModelAtAll) {
 TEST_F(LanguageFiles, UnknownFamily) {
   copy("llama2");
   change_config("model_type", "bert");
-  EXPECT_CONTAINS(error(), "model_type 'bert' is not one we know: gpt2, llama, mistral, opt, phi3, qwen2 and qwen3");
+  EXPECT_CONTAINS(error(),
+                  "model_type 'bert' is not one we know: gpt2, incontext, llama, mistral, opt, phi3, qwen2 and qwen3");
 }
 
 TEST_F(LanguageFiles, ConfigWithWrongFields) {
@@ -125,7 +126,7 @@ TEST_F(LanguageFiles, TensorsNobodyAskedForAreTold) {
 torch::Tensor logits_of(const fs::path& folder) {
   const LanguageModel model(folder);
   cache::SequenceState state;
-  state.cache = cache::make_cache({}, model.cache_shape(8));
+  state.cache = cache::make_cache({.kind = "full"}, model.cache_shape(8));
   Step step;
   step.sequences = {{&state, 3}};
   return model.logits({5, 6, 7}, step, {0, 1, 2});

@@ -37,7 +37,7 @@ Tensor project_and_attend(const Settings& settings, const std::vector<Tensor>& i
   return attention(settings, qkv, heads, {.window = window, .reads = reads});
 }
 
-// {0, 5}, {13, 1} and {3, 2} are not regular for 12 tokens.
+// {0, 5}, {10, 1} and {3, 2} are not regular for 12 tokens.
 const Reads kEveryKind[] = {{0, 1}, {0, 2}, {0, 3}, {1, 3}, {1, 6}, {11, 12}, {0, 5}, {10, 1}, {3, 2}};
 
 TEST(Attention, AgreesWhereSomeTokensAreRead) {

@@ -9,7 +9,7 @@
 #include "cache/kind.h"
 #include "decode/engine.h"
 #include "decode/opened_model.h"
-#include "models/llama_folder.h"
+#include "models/language_folder.h"
 #include "serve/engine_backend.h"
 #include "serve/server.h"
 #include "support/errors.h"
@@ -67,8 +67,9 @@ class EverySecondCache : public cache::KvCache {
           values.push_back(layer.values.data() + j / 2 * row() + kv);
         }
         // The token itself, whether it is kept or not.
-        const float* own = layer.own.data() + (layer.own.size() / static_cast<size_t>(2 * row()) -
-                                               static_cast<size_t>(count - i)) * static_cast<size_t>(2 * row());
+        const float* own =
+            layer.own.data() + (layer.own.size() / static_cast<size_t>(2 * row()) - static_cast<size_t>(count - i)) *
+                                   static_cast<size_t>(2 * row());
         keys.push_back(own + kv);
         values.push_back(own + row() + kv);
         attend_one(q, keys, values, scores.scale, out + i * out_stride + h * dim);
@@ -171,7 +172,7 @@ class CacheKindPlugin : public ::testing::Test {
     options.bias = false;
     options.vocabulary = 300;
     options.init_std = 0.3;
-    models::save_llama(models::Decoder(options, 0, 3, torch::kCPU), folder_.path(), {});
+    models::save_language_folder(models::Decoder(options, 0, 3, torch::kCPU), folder_.path(), {});
     base::write_file_atomic(folder_ / "tokenizer.json", text::byte_tokenizer_json());
     base::write_file_atomic(folder_ / "tokenizer_config.json", text::byte_tokenizer_config_json());
     opened_ = decode::open_model(folder_.path(), {});
@@ -243,11 +244,8 @@ TEST_F(CacheKindPlugin, WorksInTheServer) {
   server.serve(*backend);
   httplib::Client client("127.0.0.1", server.port());
   const auto complete = [&](const char* cache) {
-    const base::Json ask = {{"model", "toy"},
-                            {"prompt", "in a small model"},
-                            {"max_tokens", 12},
-                            {"temperature", 0},
-                            {"cache", cache}};
+    const base::Json ask = {
+        {"model", "toy"}, {"prompt", "in a small model"}, {"max_tokens", 12}, {"temperature", 0}, {"cache", cache}};
     const auto answer = client.Post("/v1/completions", ask.dump(), "application/json");
     return answer ? base::Json::parse(answer->body) : base::Json();
   };

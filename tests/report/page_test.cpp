@@ -57,6 +57,15 @@ TEST(Page, IsWellFormedAndNeedsNoOtherFile) {
   }
 }
 
+TEST(Page, RemarksOfNumbersStandBelowThem) {
+  Table table{.columns = {"run", "error"}, .rows = {{"a (b)", "0.2 (0.1 to <0.3)"}}, .alignment = {Align::left}};
+  table.alignment.push_back(Align::right);
+  const std::string html = render_page({.title = "t", .sections = {{.heading = "h", .tables = {table}}}});
+  EXPECT_CONTAINS(html, "<td>a (b)</td><td class=\"number\">0.2<span class=\"remark\"> (0.1 to &lt;0.3)</span></td>");
+  EXPECT_CONTAINS(html, ".remark { display: block;");
+  EXPECT_EQ(testing::markup_fault(html), "");
+}
+
 TEST(Page, EscapesHostileText) {
   const std::string html = render_page(example(kHostile));
   EXPECT_EQ(markup_fault(html), "");

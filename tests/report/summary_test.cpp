@@ -84,13 +84,44 @@ TEST(Summary, LaterLinesAndLaterStepsWin) {
 
 TEST(Summary, RunsStandBesideEachOther) {
   const Table table = error_table(merge_runs({example("looped", 1), example("standard", 2)}));
-  ASSERT_EQ(table.rows.size(), 6U);
-  EXPECT_EQ(table.rows[0][0], "looped");
-  EXPECT_EQ(table.rows[3][0], "standard");
+  // The runs, then once the methods that they share.
+  std::vector<std::vector<std::string>> beginnings;
+  for (const auto& row : table.rows) beginnings.push_back({row[0], row[1]});
+  EXPECT_EQ(beginnings,
+            (std::vector<std::vector<std::string>>{
+                {"looped", "model"}, {"standard", "model"}, {"all runs", "least squares"}, {"all runs", "zero"}}));
   RunRecords unnamed{.name = "folder"};
   unnamed.records = {error_record("x", "model", 10, 5)};
   unnamed.records[0].setting.erase("run");
   EXPECT_EQ(error_table(merge_runs({unnamed})).rows[0][0], "folder");
+}
+
+TEST(Summary, MethodsAreSharedWhereTheirNumbersAreTheSame) {
+  RunRecords a{.name = "a"}, b{.name = "b"}, c{.name = "c"};
+  for (RunRecords* run : {&a, &b, &c}) run->records.push_back(error_record(run->name, "zero", 10, run == &c ? 2 : 1));
+  for (RunRecords* run : {&a, &b, &c}) run->records.push_back(error_record(run->name, "model", 10, 3));  // by chance
+  Record scaled = error_record("c", "zero", 10, 9);
+  scaled.setting["prompt"] = "scaled_inputs";
+  c.records.push_back(scaled);
+  const Table table = error_table(merge_runs({a, b, c}));
+  std::vector<std::vector<std::string>> beginnings;
+  for (const auto& row : table.rows) beginnings.push_back({row[0], row[1], row[2]});
+  EXPECT_EQ(beginnings, (std::vector<std::vector<std::string>>{{"a", "standard", "model"},
+                                                               {"b", "standard", "model"},
+                                                               {"c", "standard", "model"},
+                                                               {"a, b", "standard", "zero"},
+                                                               {"c", "standard", "zero"},
+                                                               {"c", "scaled_inputs", "zero"}}));
+}
+
+TEST(Summary, PlotsShowASharedMethodOnceWithItsInterval) {
+  const TemporaryDirectory directory;
+  write_report({example("looped", 1), example("standard", 2)}, directory / "report.html");
+  // The last point of the method "zero": value, interval, and one record behind it.
+  EXPECT_CONTAINS(
+      base::read_file(directory / "report.html"),
+      "<tr><td>zero</td><td class=\"number\">41</td><td class=\"number\">1</td><td class=\"number\">0.9</td>"
+      "<td class=\"number\">1.1</td><td class=\"number\">1</td></tr>");
 }
 
 TEST(Summary, WritesMarkdownAndCsv) {

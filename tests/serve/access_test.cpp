@@ -24,6 +24,12 @@ TEST(Keys, GuardEveryRouteButHealth) {
     EXPECT_EQ(status, 401) << wrong;
     EXPECT_EQ(body["error"]["code"], "invalid_api_key");
   }
+  for (const char* right : {"bearer two", "BEARER two", "Bearer   two", "bEaReR  two  ", "basic  dXNlcjpvbmU="}) {
+    EXPECT_EQ(served.get("/v1/models", {{"Authorization", right}}).first, 200) << right;
+  }
+  for (const char* wrong : {"Bearertwo", "Bearer two three", "Bearer TWO", "Token two", "two", " two", "Bearer"}) {
+    EXPECT_EQ(served.get("/v1/models", {{"Authorization", wrong}}).first, 401) << wrong;
+  }
   // As browsers send a password: user:one.
   EXPECT_EQ(served.get("/", {{"Authorization", "Basic dXNlcjpvbmU="}}).first, 200);
   EXPECT_EQ(served.get("/", {{"Authorization", "Basic dXNlcjp0aHJlZQ=="}}).first, 401);
@@ -66,8 +72,31 @@ TEST(Origins, ForeignNamesForThisMachineAreRefused) {
   const Served served;
   EXPECT_EQ(served.get("/v1/models", {{"Host", "evil.example"}}).first, 403);
   EXPECT_EQ(served.get("/v1/models", {{"Host", "localhost:1"}}).first, 200);
+  for (const std::string mine : {"localhost", "LOCALHOST.", "a.localhost:8080", "127.3.2.1", "[::1]:8080"}) {
+    EXPECT_EQ(served.get("/v1/models", {{"Host", mine}}).first, 200) << mine;
+    EXPECT_EQ(served.get("/v1/models", {{"Host", mine}, {"Origin", "http://" + mine}}).first, 200) << mine;
+  }
+  for (const std::string foreign : {"127.0.0.1.evil.example", "127.0.0.1.evil.example:8080", "localhost.evil.example",
+                                    "[::2]", "user@localhost", "localhost:x", "128.0.0.1", "::1"}) {
+    EXPECT_EQ(served.get("/v1/models", {{"Host", foreign}}).first, 403) << foreign;
+    EXPECT_EQ(served.get("/v1/models", {{"Host", foreign}, {"Origin", "http://" + foreign}}).first, 403) << foreign;
+    EXPECT_EQ(served.get("/v1/models", {{"Host", "localhost"}, {"Origin", "http://" + foreign}}).first, 403) << foreign;
+  }
   const Served guarded({.keys = {"one"}});
   EXPECT_EQ(guarded.get("/v1/models", {{"Host", "proxy.example"}, {"Authorization", "Bearer one"}}).first, 200);
+}
+
+// However the address was written that is listened on.
+TEST(Origins, AreLookedAtWhereOnlyThisMachineReachesTheServer) {
+  for (const char* host : {"127.0.0.1", "127.1", "localhost"}) {
+    const Served served({.host = host});
+    EXPECT_TRUE(served.server.loopback()) << host;
+    if (std::string(host) == "localhost") continue;  // maybe the IPv6 one
+    EXPECT_EQ(served.get("/v1/models", {{"Host", "evil.example"}}).first, 403) << host;
+  }
+  const Served open({.host = "0.0.0.0"});
+  EXPECT_FALSE(open.server.loopback());
+  EXPECT_EQ(open.get("/v1/models", {{"Host", "proxy.example"}}).first, 200);
 }
 
 TEST(Limits, OfTheBody) {
@@ -89,6 +118,13 @@ TEST(Limits, OfTheBody) {
     EXPECT_EQ(chunked->status, 413);
   }
   EXPECT_EQ(served.post("/v1/completions", completion("a")).first, 200);
+}
+
+TEST(Origins, OfPagesAreComparedAsBrowsersDo) {
+  const Served served({.cors_origins = {"https://Good.example:443"}});
+  const auto answer = served.client().Get("/v1/models", {{"Origin", "https://good.example"}});
+  EXPECT_EQ(answer->status, 200);
+  EXPECT_EQ(answer->get_header_value("Access-Control-Allow-Origin"), "https://good.example");
 }
 
 TEST(Limits, OfTokensAndChoices) {

@@ -33,6 +33,8 @@ TEST(Errors, OfBothRoutes) {
                   {{{"temperature", -1}}, "temperature", "expected 0 to 100, got -1"},
                   {{{"top_p", 2}}, "top_p", "expected 0 to 1"},
                   {{{"top_k", 1.5}}, "top_k", "expected a whole number"},
+                  {{{"functions", Json::array({"f"})}}, "functions", "not supported, got a list"},
+                  {{{"tool_choice", "required"}}, "tool_choice", "no tool can be forced, got \"required\""},
                   {{{"top_k", -2}}, "top_k", "expected at least 0"},
                   {{{"repetition_penalty", 0}}, "repetition_penalty", "expected a number above 0"},
                   {{{"n", 0}}, "n", "expected 1 to 128"},
@@ -106,7 +108,13 @@ TEST(Errors, OfBodies) {
       {"[1]", "expected an object, got a list"},
       {"{\"prompt\": \"\xff\"}", "not UTF-8"},
       {"{\"prompt\": " + std::string(1000, '[') + std::string(1000, ']') + "}", "nested"},
-      {"{\"prompt\": \"a\", \"n\": 1e999}", "too large"}};
+      {"{\"prompt\": \"a\", \"n\": 1e999}", "too large"},
+      {"{\"prompt\": \"a\", \"n\": 123456789012345678901}", "n: the number 123456789012345678901 is too large"},
+      {"{\"prompt\": [123456789012345678901]}", "prompt: the number 123456789012345678901 is too large"},
+      {"{\"prompt\": \"a\", \"temperature\": 123456789012345678901}", "temperature: expected 0 to 100"},
+      {"{\"prompt\": \"a\", \"n\": " + std::string(400, '9') + ", \"a\": " + std::string(1000, '[') +
+           std::string(1000, ']') + "}",
+       "nested"}};
   for (const auto& [text, words] : bodies) {
     const auto [status, body] = served.post("/v1/completions", text);
     EXPECT_EQ(status, 400) << text.substr(0, 40) << body;

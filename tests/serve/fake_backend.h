@@ -44,17 +44,18 @@ class FakeBackend : public ByteBackend {
     const std::lock_guard lock(mutex_);
     return last_;
   }
-  base::Json last_messages() const {
+  /// The chat that came last.
+  serve::ChatPrompt last_chat() const {
     const std::lock_guard lock(mutex_);
-    return last_messages_;
+    return last_chat_;
   }
 
-  std::vector<int64_t> encode_chat(const base::Json& messages, const base::Json& tools,
-                                   const base::Json& variables) const override {
+  std::vector<int64_t> encode_chat(const serve::ChatPrompt& prompt) const override {
     const std::lock_guard lock(mutex_);
-    last_messages_ = {{"messages", messages}, {"tools", tools}, {"variables", variables}};
-    if (messages.back()["content"] == "refuse") throw base::Error("chat template line 3: roles must alternate");
-    return encode(messages.back()["content"].get<std::string>(), true);
+    last_chat_ = prompt;
+    const base::Json content = prompt.messages.back().value("content", base::Json(nullptr));
+    if (content == "refuse") throw base::Error("chat template line 3: roles must alternate");
+    return encode(content.is_string() ? content.get<std::string>() : "", true);
   }
 
   int64_t submit(serve::ContinuationRequest request, serve::ContinuationEvents events) override {
@@ -146,7 +147,7 @@ class FakeBackend : public ByteBackend {
   std::condition_variable changed_;
   std::list<Job> jobs_;
   serve::ContinuationRequest last_;
-  mutable base::Json last_messages_;
+  mutable serve::ChatPrompt last_chat_;
   int64_t next_ = 1;
   bool stop_ = false, held_ = false;
   std::thread thread_;

@@ -32,6 +32,33 @@ std::string answer_until_closed(const Served& served, const std::string& bytes) 
   return open ? "" : answer;
 }
 
+/// The statuses of answers on one connection, each request sent when the answer to the last is there.
+std::string answers_in_turn(const Served& served, const std::vector<std::string>& requests) {
+  const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(served.server.port()));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const timeval patience{.tv_sec = 2, .tv_usec = 0};
+  ::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  EXPECT_EQ(::connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  std::string statuses;
+  for (const std::string& bytes : requests) {
+    EXPECT_EQ(::send(socket, bytes.data(), bytes.size(), MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));
+    std::string answer;
+    char part[4096];
+    // The answers' JSON ends in two brackets.
+    while (!answer.ends_with("}}")) {
+      const ssize_t size = ::recv(socket, part, sizeof part, 0);
+      if (size <= 0) break;
+      answer.append(part, static_cast<size_t>(size));
+    }
+    statuses += (statuses.empty() ? "" : " ") + answer.substr(0, 12).substr(std::min<size_t>(9, answer.size()));
+  }
+  ::close(socket);
+  return statuses;
+}
+
 std::string request(const std::string& line, const std::string& headers, const std::string& body = "") {
   return line + " HTTP/1.1\r\nHost: localhost\r\n" + headers + "\r\n" + body;
 }
@@ -50,6 +77,10 @@ TEST(Framing, IsRefusedWhereItIsNotPlain) {
       {"400 Bad Request", request(post, "Transfer-Encoding: chunked\r\n", "zz\r\n{}\r\n0\r\n\r\n")},
       {"400 Bad Request",
        request(post, "Content-Length: 9\r\nContent-Type: multipart/form-data; boundary=b\r\n", "--b--\r\n\r\n")},
+      {"400 Bad Request", "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"},
+      {"400 Bad Request", "POST /v1/completions HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
+      {"400 Bad Request", request(post, "Transfer-Encoding: chunked\r\n", "2\r\n{}\r\n0\r\n\r\n" + hidden)},
+      {"400 Bad Request", request(post, "Transfer-Encoding: chunked\r\n", "2\n{}\n0\n\n")},
       {"400 Bad Request", request("BREW /health", "Content-Length: 27\r\n", hidden)},
       {"411 Length Required", request(post, "")}};
   for (const auto& [status, bytes] : all) {
@@ -58,6 +89,50 @@ TEST(Framing, IsRefusedWhereItIsNotPlain) {
     EXPECT_EQ(answer.find("HTTP/1.1", 1), std::string::npos) << bytes << "\n" << answer;
     EXPECT_CONTAINS(answer, "{\"error\":{\"message\":");
   }
+}
+
+std::string in_chunks(const std::string& body, const std::string& trailers) {
+  return fmt::format("{:x};name=value\r\n{}\r\n1\r\n \r\n0\r\n{}\r\n", body.size(), body, trailers);
+}
+
+TEST(Framing, TrailersAreReadAndDropped) {
+  const Served served;
+  for (const std::string trailers : {"", "Expires: never\r\n", "X-One: 1\r\nX-Two: 2\r\n"}) {
+    // The connection stays in step: the same request again is answered, too.
+    const std::string head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n";
+    const std::string chunks = in_chunks(completion("a").dump(), trailers);
+    const std::string answer =
+        answer_until_closed(served, head + "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + chunks);
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 200 OK")) << trailers << answer;
+    EXPECT_CONTAINS(answer, "\"text\":\"Hello\"");
+    const std::string two = answers_in_turn(served, {head + "Transfer-Encoding: Chunked\r\n\r\n" + chunks,
+                                                     head + "Transfer-Encoding: chunked\r\n\r\n" + chunks});
+    EXPECT_EQ(two, "200 200") << trailers;
+  }
+}
+
+TEST(Framing, AStreamToHttp10EndsWithTheConnection) {
+  const Served served;
+  Json ask = completion("a");
+  ask["stream"] = true;
+  for (const std::string more : {"", "Connection: keep-alive\r\n", "Connection: Keep-Alive\r\n"}) {
+    const std::string answer =
+        answer_until_closed(served, fmt::format("POST /v1/completions HTTP/1.0\r\n{}Content-Length: {}\r\n\r\n{}", more,
+                                                ask.dump().size(), ask.dump()));
+    EXPECT_CONTAINS(answer, " 200 OK\r\n");
+    EXPECT_EQ(answer.find("Transfer-Encoding"), std::string::npos) << answer;
+    EXPECT_EQ(answer.find("Keep-Alive"), std::string::npos) << answer;
+    EXPECT_CONTAINS(answer, "Connection: close\r\n");
+    const std::string body = answer.substr(answer.find("\r\n\r\n") + 4);
+    EXPECT_TRUE(body.starts_with("data: {")) << body;
+    EXPECT_TRUE(body.ends_with("}\n\ndata: [DONE]\n\n")) << body;
+  }
+  // A newer client still gets chunks.
+  const std::string answer = answer_until_closed(
+      served, request("POST /v1/completions",
+                      fmt::format("Connection: close\r\nContent-Length: {}\r\n", ask.dump().size()), ask.dump()));
+  EXPECT_CONTAINS(answer, "Transfer-Encoding: chunked\r\n");
+  EXPECT_TRUE(answer.ends_with("0\r\n\r\n")) << answer;
 }
 
 // Of which there might be many that overlap, each a copy of the answer.

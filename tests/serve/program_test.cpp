@@ -156,6 +156,45 @@ TEST_F(ServeProgram, TheEndOfATextIsScored) {
   EXPECT_TRUE(tokens.back() == "<s>" || tokens.back() == "</s>") << tokens.back();
 }
 
+// As vLLM does, whose fields these are.
+TEST_F(ServeProgram, EndsWhereARequestSays) {
+  Program program(stories());
+  const auto choice = [&](const Json& more) {
+    Json ask = story("Once upon a time", 12);
+    ask["logprobs"] = 1;
+    ask.update(more);
+    const Json whole = program.complete(ask), one = whole["choices"][0];
+    EXPECT_EQ(program.streamed(ask), one["text"]);
+    return one;
+  };
+  const Json plain = choice(Json::object());
+  const Json tokens = plain["logprobs"]["tokens"];
+  const Json piece = Json::parse(
+      program.client().Post("/tokenize", R"({"content": "Once upon a time, there"})", "application/json")->body);
+  const int64_t fifth = piece["tokens"][5].get<int64_t>();  // ","
+  EXPECT_EQ(tokens[0], ",");
+  const Json stopped = choice({{"stop_token_ids", {fifth}}});
+  EXPECT_EQ(stopped["text"], "");
+  EXPECT_EQ(stopped["finish_reason"], "stop");
+  EXPECT_EQ(choice({{"stop_token_ids", {fifth}}, {"include_stop_str_in_output", true}})["text"], ",");
+  EXPECT_EQ(choice({{"stop_token_ids", {fifth}}, {"ignore_eos", true}})["text"], "");
+  const Json late = choice({{"stop_token_ids", {fifth}}, {"min_tokens", 4}});
+  EXPECT_GE(late["logprobs"]["tokens"].size(), 4u);
+  EXPECT_NE(late["logprobs"]["tokens"][0], ",");
+  EXPECT_EQ(choice({{"stop", "there"}})["text"], ", ");
+  EXPECT_EQ(choice({{"stop", "there"}, {"include_stop_str_in_output", true}})["text"], ", there");
+  EXPECT_EQ(choice({{"stop", "there"}, {"min_tokens", 5}})["text"].get<std::string>().find(", there"), 0u);
+  // Special tokens are shown where that is asked for.
+  Json long_story = story("Once upon a time, there was a girl.", 450);
+  const Json told = program.complete(long_story)["choices"][0];
+  ASSERT_EQ(told["finish_reason"], "stop");
+  long_story.update({{"include_stop_str_in_output", true}, {"skip_special_tokens", false}});
+  const auto with_end = program.complete(long_story)["choices"][0]["text"].get<std::string>();
+  EXPECT_TRUE(with_end == told["text"].get<std::string>() + "<s>" ||
+              with_end == told["text"].get<std::string>() + "</s>")
+      << with_end;
+}
+
 TEST_F(ServeProgram, AVanishedClientFreesItsCache) {
   Program program(stories());
   Json ask = story("Once upon a time", 450);
@@ -212,6 +251,31 @@ TEST_F(ServeProgram, ChatsByTheTemplateOfTheFolder) {
   std::string tokens;
   for (const Json& each : good["choices"][0]["logprobs"]["content"]) tokens += each["token"].get<std::string>();
   EXPECT_EQ(good["choices"][0]["message"]["content"], tokens) << "nothing of the prompt";
+  // A turn that is continued, and the routes agree on what its prompt is.
+  const auto post = [&](const std::string& path, const Json& ask) {
+    return Json::parse(program.client().Post(path, ask.dump(), "application/json")->body);
+  };
+  const auto prompt_of = [&](const Json& more) {
+    Json ask = {{"messages", Json::array({{{"role", "user"}, {"content", "Tell"}},
+                                          {{"role", "assistant"}, {"content", "Once upon a"}}})}};
+    ask.update(more);
+    const Json tokenized = post("/tokenize", ask);
+    ask["max_tokens"] = 1;
+    EXPECT_EQ(post("/v1/chat/completions", ask)["usage"]["prompt_tokens"], tokenized["count"]) << tokenized;
+    return post("/detokenize", {{"tokens", tokenized["tokens"]}})["content"].get<std::string>();
+  };
+  const auto turns = [](const std::string& prompt) {
+    size_t count = 0;
+    for (size_t at = prompt.find("<|assistant|>"); at != std::string::npos; at = prompt.find("<|assistant|>", at + 1))
+      ++count;
+    return count;
+  };
+  const std::string open = prompt_of({{"continue_final_message", true}});
+  EXPECT_TRUE(open.ends_with("<|assistant|>\nOnce upon a")) << open;
+  const std::string closed = prompt_of({{"add_generation_prompt", false}}), next = prompt_of(Json::object());
+  EXPECT_FALSE(closed.ends_with("Once upon a")) << closed;
+  EXPECT_EQ(turns(closed), 1u) << closed;
+  EXPECT_EQ(turns(next), 2u) << next;
 }
 
 TEST_F(ServeProgram, TellsWhatIsWrongBeforeItServes) {

@@ -1,5 +1,6 @@
 // What every route answers when all is well.
 
+#include "base/exact_json.h"
 #include "serve/served.h"
 
 namespace incontext::testing {
@@ -80,15 +81,65 @@ TEST(Routes, MessagesReachTheTemplate) {
   ask["tools"] = Json::parse(R"([{"type": "function", "function": {"name": "f"}}])");
   ask["chat_template_kwargs"] = {{"enable_thinking", false}};
   ASSERT_EQ(served.post("/v1/chat/completions", ask).first, 200);
-  const Json seen = served.backend.last_messages();
-  EXPECT_EQ(seen["messages"][0]["role"], "system");
-  EXPECT_EQ(seen["messages"][1]["tool_calls"][0]["function"]["arguments"], (Json{{"a", 1}}));
-  EXPECT_EQ(seen["messages"][2]["content"], "ab");
-  EXPECT_EQ(seen["tools"], ask["tools"]);
-  EXPECT_EQ(seen["variables"], ask["chat_template_kwargs"]);
+  const serve::ChatPrompt seen = served.backend.last_chat();
+  EXPECT_EQ(seen.messages[0]["role"], "system");
+  EXPECT_TRUE(seen.messages[1].at("content").is_null());
+  EXPECT_EQ(seen.messages[1]["tool_calls"][0]["function"]["arguments"], (Json{{"a", 1}}));
+  EXPECT_EQ(seen.messages[2]["content"], ask["messages"][2]["content"]);
+  EXPECT_EQ(seen.tools, ask["tools"]);
+  EXPECT_EQ(seen.variables, ask["chat_template_kwargs"]);
   ask["tool_choice"] = "none";
   ASSERT_EQ(served.post("/v1/chat/completions", ask).first, 200);
-  EXPECT_TRUE(served.backend.last_messages()["tools"].is_null());
+  EXPECT_TRUE(served.backend.last_chat().tools.is_null());
+}
+
+TEST(Routes, ArgumentsOfToolCallsAreObjects) {
+  const Served served;
+  const auto arguments = [&](const std::string& written) {
+    const Json ask =
+        Json::parse(R"({"max_tokens": 1, "messages": [{"role": "assistant", "content": null, "tool_calls": [
+      {"function": {"name": "f", "arguments": null}}]}, {"role": "user", "content": "a"}]})");
+    std::string body = ask.dump();
+    body.replace(body.find("\"arguments\":null") + 12, 4, written);
+    EXPECT_EQ(served.post("/v1/chat/completions", body).first, 200) << written;
+    return served.backend.last_chat().messages[0]["tool_calls"][0]["function"]["arguments"];
+  };
+  for (const char* nothing : {"null", R"("")", R"(" \n ")", R"("null")", R"(" null ")", R"("{}")", "{}"}) {
+    EXPECT_EQ(arguments(nothing).dump(), "{}") << nothing;
+  }
+  EXPECT_EQ(arguments(R"("{\"a\": [1, 2.50]}")").dump(), R"({"a":[1,2.5]})");
+  for (const char* text : {R"("not JSON")", R"("[1]")", R"("7")", R"("{\"a\": 1e999}")"}) {
+    EXPECT_EQ(arguments(text), Json::parse(text)) << text;
+  }
+  // Digits beyond 64 bits: in arguments, written as text or not.
+  const std::string digits = "123456789012345678901234567890";
+  for (const std::string& written : {"{\"id\": -" + digits + "}", "\"{\\\"id\\\": -" + digits + "}\""}) {
+    EXPECT_EQ(base::big_integer_digits(arguments(written)["id"]), "-" + digits) << written;
+  }
+  EXPECT_EQ(arguments(R"("{\"id\": 18446744073709551615}")")["id"], UINT64_MAX);
+}
+
+TEST(Routes, IntegersOfSchemasKeepTheirDigits) {
+  const Served served;
+  const std::string digits(400, '9');
+  const std::string body = R"({"messages": [{"role": "user", "content": "a"}], "max_tokens": 1, "tools": [{"function":
+    {"parameters": {"maximum": )" +
+                           digits + R"(}}}], "chat_template_kwargs": {"id": )" + digits + "}}";
+  ASSERT_EQ(served.post("/v1/chat/completions", body).first, 200);
+  const serve::ChatPrompt seen = served.backend.last_chat();
+  EXPECT_EQ(base::big_integer_digits(seen.tools[0]["function"]["parameters"]["maximum"]), digits);
+  EXPECT_EQ(base::big_integer_digits(seen.variables["id"]), digits);
+}
+
+// What the official client writes of an answer that it sends back.
+TEST(Routes, TurnsOfAModelMaySayNothing) {
+  const Served served;
+  const Json ask = Json::parse(R"({"max_tokens": 1, "messages": [
+    {"role": "assistant", "content": "Hi", "refusal": null, "annotations": null, "audio": null, "function_call": null,
+     "tool_calls": null}, {"role": "assistant", "content": null}, {"role": "assistant"},
+    {"role": "user", "content": "a"}]})");
+  ASSERT_EQ(served.post("/v1/chat/completions", ask).first, 200);
+  EXPECT_EQ(served.backend.last_chat().messages, ask["messages"]);
 }
 
 TEST(Routes, CompletionsOfEveryKindOfPrompt) {

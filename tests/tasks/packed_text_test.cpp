@@ -66,6 +66,32 @@ TEST_F(TextTest, BadFilesAreNamed) {
   fails(cut, ": broken or truncated gzip data");
 }
 
+TEST_F(TextTest, FoldersPassOverEmptyAndHiddenFiles) {
+  write("a.txt", "one");
+  write("._a.txt", std::string("\0\5\26\7", 4));  // what macOS leaves beside files on other file systems
+  write(".hidden.jsonl", "no JSON");
+  write("b.txt", "");
+  write("c.jsonl", "\n \n");
+  write_compressed("d.md.gz", "");
+  write("e.md", "two");
+  const std::string folder = folder_.path().string();
+  std::vector<std::string> notes;
+  EXPECT_EQ(read_documents({folder}, &notes), (std::vector<std::string>{"one", "two"}));
+  std::vector<std::string> expected;
+  for (const char* name : {"b.txt", "c.jsonl", "d.md.gz"}) {
+    expected.push_back((folder_ / name).string() + ": holds no text and is passed over");
+  }
+  EXPECT_EQ(notes, expected);
+  EXPECT_EQ(read_documents({folder}), (std::vector<std::string>{"one", "two"}));
+  EXPECT_EQ(PackedText(options({folder}, 2)).notes(), expected);
+  // A hidden file that is asked for is read; a folder must hold some text.
+  EXPECT_EQ(read_documents({write(".asked.txt", "three")}), (std::vector<std::string>{"three"}));
+  for (const char* name : {"a.txt", "e.md"}) std::filesystem::remove(folder_ / name);
+  EXPECT_CONTAINS(error_of([&] { read_documents({folder}); }), folder + ": no file in it holds text");
+  for (const char* name : {"b.txt", "c.jsonl", "d.md.gz"}) std::filesystem::remove(folder_ / name);
+  EXPECT_CONTAINS(error_of([&] { read_documents({folder}); }), folder + ": holds no .txt, .md or .jsonl files");
+}
+
 TEST_F(TextTest, DocumentsArePackedWithTheirEnds) {
   const PackedText text(
       options({write("a.jsonl", "{\"text\": \"abc\"}\n{\"text\": \"de\"}\n{\"text\": \"fghij\"}\n")}, 2));

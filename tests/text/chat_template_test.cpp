@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "base/exact_json.h"
 #include "support/temporary_directory.h"
 
 namespace incontext::text {
@@ -28,15 +29,15 @@ TEST(ChatTemplate, ErrorsNameTheLine) {
   EXPECT_EQ(error_of("a\n\n{{ x.y.z }}"), "t line 3: 'x' is undefined");
   EXPECT_EQ(error_of("{% if x %}\n"), "t line 1: the block of line 1 has no 'endif'");
   EXPECT_EQ(error_of("\n{% include 'x' %}"),
-            "t line 2: the tag 'include' is not supported, expected one of if, for, set, macro, filter, generation, "
-            "break, continue and raw");
+            "t line 2: the tag 'include' is not supported, expected one of if, for, set, macro, call, filter, with, "
+            "generation, print, break, continue and raw");
   EXPECT_EQ(error_of("{{ x | nonesuch }}"), "t line 1: the filter 'nonesuch' is not supported");
   EXPECT_EQ(error_of("{{ x is nonesuch }}"), "t line 1: the test 'nonesuch' is not supported");
   EXPECT_EQ(error_of("{{ 'a' + 1 }}"), "t line 1: str + int has no meaning");
   EXPECT_EQ(error_of("{{ 1 / 0 }}"), "t line 1: division by zero");
   EXPECT_EQ(error_of("{% set x = 1 %}{% set x.y = 2 %}"),
             "t line 1: 'x.y' cannot be set: only attributes of a namespace can");
-  EXPECT_EQ(error_of("{{ {} | trim(1, 2, 3) }}"), "t line 1: trim: takes 1 arguments, got 3");
+  EXPECT_EQ(error_of("{{ {} | trim('1', 2, 3) }}"), "t line 1: trim: takes 1 arguments, got 3");
   EXPECT_EQ(error_of("{% macro f(a) %}{% endmacro %}\n{{ f(1, 2) }}"), "t line 2: f: takes 1 arguments, got 2");
   EXPECT_EQ(error_of("{{ 'x' }"), "t line 1: '}' closes nothing");
   EXPECT_EQ(error_of("{{ 'x }}"), "t line 1: the text has no closing quote");
@@ -44,8 +45,10 @@ TEST(ChatTemplate, ErrorsNameTheLine) {
   EXPECT_EQ(error_of("{# a"), "t line 1: the comment has no end");
   EXPECT_EQ(error_of("{% raw %} a"), "t line 1: 'raw' has no 'endraw'");
   EXPECT_EQ(error_of("{{ nothing() }}"), "t line 1: 'nothing' is undefined and cannot be called");
-  EXPECT_EQ(error_of("{{ [1].append(2) }}"),
-            "t line 1: 'append' would change a list; write {% set space.list = space.list + [...] %} with a namespace");
+  EXPECT_EQ(
+      error_of("{{ [1].append(2) }}"),
+      "t line 1: 'append' would change a list, which templates may not; write {% set space.x = space.x + [...] %} "
+      "with a namespace");
 }
 
 TEST(ChatTemplate, RefusalIsTheTemplatesOwnMessage) {
@@ -86,15 +89,46 @@ TEST(ChatTemplate, HostileTemplatesEndWithAnError) {
       "{{ 1" + repeated(" if 1 else 1", 5000) + " }}",
       repeated("{% if 1 %}", 5000) + repeated("{% endif %}", 5000),
       "{% if 0 %}" + repeated("{% elif 0 %}", 5000) + "{% endif %}",
-      "{{ 9223372036854775807 + 1 }}",
       "{{ 2 ** 1000000 }}",
-      "{{ (-9223372036854775807 - 1) // -1 }}",
+      "{{ 10 ** 4301 }}",
+      "{{ 2 ** (2 ** 70) }}",
+      "{{ " + repeated("9", 4301) + " }}",
+      "{{ 0x" + repeated("f", 4000) + " }}",
+      "{% set s = namespace(x=3) %}{% for i in range(99) %}{% set s.x = s.x * s.x %}{% endfor %}",
+      "{% set x = 10 ** 4200 %}{% for i in range(99999) %}{% set y = x // 7 %}{% endfor %}",
+      "{{ '%99999999d' % 1 }}",
+      "{{ '%.99999f' % 1 }}",
+      "{{ '{:99999999}'.format(1) }}",
+      "{{ '{:.99999}'.format(1.5) }}",
+      "{{ '" + repeated("{:", 5000) + repeated("}", 5000) + "'.format(1) }}",
+      "{{ '" + repeated("{", 99999) + "'.format(1) }}",
+      "{{ 'a'.center(10000000000) }}",
+      "{{ 'a'.zfill(10000000000) }}",
+      "{{ '\t'.expandtabs(10000000000) }}",
+      "{{ 'a' | center(10000000000) }}",
+      "{{ [1] | batch(10000000000, 1) | list }}",
+      "{{ [1] | slice(10000000000, 1) | list }}",
+      // Generators within generators, and one that would go through itself.
+      "{% set s = namespace(x=[1]) %}{% for i in range(9999) %}{% set s.x = s.x | select %}{% endfor %}{{ s.x | list "
+      "}}",
+      "{% set s = namespace() %}{% set s.x = [s, s] | map(attribute='x') | map('list') %}{{ s.x | list }}",
+      "{% set s = namespace(x=[1]) %}{% for i in range(9999) %}{% set t = namespace(x=s.x) %}"
+      "{% set s.x = [t] | map(attribute='x') | map('list') %}{% endfor %}{{ s.x | list }}",
+      "{% for x in [[1]] recursive %}{{ loop([x]) }}{% endfor %}",
+      "{% macro f() %}{{ caller() }}{% call f() %}{{ caller() }}{% endcall %}{% endmacro %}{% call f() %}x{% endcall "
+      "%}",
+      "{% macro f() %}{{ f(*varargs, **kwargs) }}{% endmacro %}{{ f(*range(9999)) }}",
       "{{ 'a' | indent(1000000000) }}",
       "{{ {} | tojson(indent=1000000000) }}",
       "{{ namespace() }}",
       "{{ 1 | round(100000) }}",
       // What is held twice is written, compared and counted twice.
       doubled + "{{ s.x }}",
+      doubled + "{{ '%s' % (s.x,) }}",
+      doubled + "{{ '{}'.format(s.x) }}",
+      doubled + "{{ [s.x, s.y] | groupby(0) }}",
+      doubled + "{% for i in [s.x, s.y] %}{{ loop.changed(i) }}{% endfor %}",
+      doubled + "{{ {1: s.x} == {1: s.y} }}",
       doubled + "{{ s.x ~ '' }}",
       doubled + "{{ s.x | string }}",
       doubled + "{{ s.x | tojson }}",
@@ -102,7 +136,7 @@ TEST(ChatTemplate, HostileTemplatesEndWithAnError) {
       doubled + "{{ s.x < s.y }}",
       doubled + "{{ s.x in [s.y] }}",
       doubled + "{{ s.x is eq(s.y) }}",
-      doubled + "{{ [s.x, s.y] | unique }}",
+      doubled + "{{ [dict(a=s.x), dict(a=s.y)] | unique | list }}",
       doubled + "{{ [s.x, s.y] | sort }}",
       doubled + "{{ [s.x, s.y] | max }}",
       doubled + "{{ 'a'.startswith(s.x) }}",
@@ -114,7 +148,7 @@ TEST(ChatTemplate, HostileTemplatesEndWithAnError) {
       long_text + "{% for i in range(99999) %}{{ 'a'.find(x) }}{% endfor %}",
       long_text + "{{ range(9999) | tojson(indent=x, separators=[x, x]) }}",
       "{% set x = '\\n' * 4999990 %}{{ x | indent }}",
-      "{{ 'a' | map(" + repeated("'map', ", 100000) + "'upper') }}",
+      "{{ 'a' | map(" + repeated("'map', ", 100000) + "'upper') | list }}",
   };
   for (const std::string& source : hostile) {
     EXPECT_THROW(render(source), base::Error) << source.substr(0, 80);
@@ -141,6 +175,26 @@ TEST(ChatTemplate, OrderLooksAtTheFirstItemsThatDiffer) {
       render("{{ [none, 1] < [none, 2] }} {{ [[1, 2], 3] < [[1], 4] }} {{ [{}, 1] <= [{}, 1] }} {{ [1] < [1, 0] }}"),
       "True False True True");
   EXPECT_EQ(error_of("{{ [none] < [1] }}"), "t line 1: NoneType and int have no order");
+}
+
+TEST(ChatTemplate, WideNumbersTakeLinearTime) {
+  EXPECT_EQ(render("{{ '{:0999999,}'.format(1) | length }} {{ ('%0999999d' % 1) | length }}"), "999999 999999");
+}
+
+TEST(ChatTemplate, WholeNumbersKeepTheirDigits) {
+  EXPECT_EQ(render("{{ x }} {{ x | tojson }} {{ x == 18446744073709551615 }} {{ x + 1 }}", {{"x", UINT64_MAX}}),
+            "18446744073709551615 18446744073709551615 True 18446744073709551616");
+  const Json exact = base::parse_exact_json(R"({"x": {"minimum": -123456789012345678901234567890}})");
+  EXPECT_EQ(render("{{ x | tojson }}", exact), R"({"minimum": -123456789012345678901234567890})");
+}
+
+TEST(ChatTemplate, WhatHoldsItselfIsLetGo) {  // leak checkers look at these
+  EXPECT_EQ(
+      render("{% macro f() %}{% set g = f %}{% macro h() %}{{ g is defined }}{% endmacro %}{{ h() }}{% endmacro %}"
+             "{{ f() }}"),
+      "True");
+  EXPECT_EQ(render("{% for x in [1] recursive %}{{ loop.changed(loop) }}{% set l = loop %}{% endfor %}"), "True");
+  EXPECT_EQ(render("{% set s = namespace() %}{% set s.g = [s] | map(attribute='g') %}ok"), "ok");
 }
 
 TEST(ChatTemplate, NamespacesMayHoldThemselves) {
@@ -203,6 +257,7 @@ TEST_F(ChatTemplateFiles, TheFileOfItsOwnComesFirst) {
   write("tokenizer_config.json", R"({"chat_template": "config"})");
   write("chat_template.jinja", "file\n");
   write("additional_chat_templates/tool_use.jinja", "tools");
+  write("additional_chat_templates/._tool_use.jinja", "{% what macOS leaves beside files");
   EXPECT_EQ(rendered(), "file");
   EXPECT_EQ(rendered(Json::array()), "tools");
 }

@@ -25,7 +25,8 @@ std::filesystem::path family(const std::string& name) { return golden_folder() /
 class TokenizerFolder : public ::testing::Test {
  protected:
   void copy(const std::string& name) {
-    std::filesystem::copy(family(name), folder_.path(), std::filesystem::copy_options::recursive);
+    std::filesystem::copy(family(name), folder_.path(),
+                          std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing);
   }
   void write(const std::string& name, const std::string& text) { std::ofstream(folder_ / name) << text; }
   // Sets one value, named by a JSON pointer, in a file.
@@ -128,6 +129,17 @@ TEST_F(TokenizerFolder, NumbersThatAreTooLargeAreTold) {
   EXPECT_EQ(error(), "tokenizer.json: holds a number that is too large");
 }
 
+// As Python's json module writes them.
+TEST_F(TokenizerFolder, FilesMayHoldNumbersThatJsonHasNot) {
+  copy("llama2");
+  const Ids ids = open()->encode("Hello");
+  write("tokenizer_config.json", R"({"model_max_length": Infinity, "bos_token": "<s>", "x": [NaN, -Infinity],
+      "y": 1000000000000000019884624838656, "eos_token": "</s>"})");
+  write("generation_config.json", R"({"temperature": Infinity, "eos_token_id": [2]})");
+  EXPECT_EQ(open()->encode("Hello"), ids);
+  EXPECT_EQ(open()->special_tokens().stops, Ids{2});
+}
+
 TEST_F(TokenizerFolder, SideFilesOfAnyShapeAreRead) {
   copy("gpt2_files");
   change("tokenizer_config.json", "/other", {{"content", 3}});
@@ -187,8 +199,29 @@ TEST_F(TokenizerFolder, BrokenSentencePieceIsNamed) {
   EXPECT_NE(error().find("tokenizer.model: is not a SentencePiece model"), std::string::npos);
 }
 
-TEST_F(TokenizerFolder, FlagsOfTheConfigurationDecideOverTheTemplate) {
-  copy("llama2");
+// transformers 5 leaves the post-processor of a tokenizer.json as it is, whatever the flags and the class say.
+TEST_F(TokenizerFolder, FlagsBesideATokenizerFileMeanNothing) {
+  for (const char* name : {"llama2", "llama3"}) {
+    copy(name);
+    const Ids usual = open()->encode("a");
+    for (const char* tokenizer_class : {"PreTrainedTokenizerFast", "LlamaTokenizer"}) {
+      change("tokenizer_config.json", "/tokenizer_class", tokenizer_class);
+      for (const bool adds_bos : {false, true}) {
+        for (const bool adds_eos : {false, true}) {
+          change("tokenizer_config.json", "/add_bos_token", adds_bos);
+          change("tokenizer_config.json", "/add_eos_token", adds_eos);
+          EXPECT_EQ(open()->encode("a"), usual);
+        }
+      }
+    }
+    change("tokenizer.json", "/post_processor", nullptr);
+    EXPECT_EQ(open()->encode("a"), open()->encode("a", false));
+  }
+}
+
+// Flags decide where the files have no post-processor.
+TEST_F(TokenizerFolder, FlagsOfTheConfigurationSurroundATextOfSentencePiece) {
+  copy("sentencepiece");
   const Ids plain = open()->encode("a", false);
   const auto with = [&](Ids before, Ids after) {
     before.insert(before.end(), plain.begin(), plain.end());
@@ -204,6 +237,48 @@ TEST_F(TokenizerFolder, FlagsOfTheConfigurationDecideOverTheTemplate) {
   EXPECT_EQ(open()->encode("a"), with({1}, {2}));
   EXPECT_EQ(open()->prefix(), Ids{1});
   EXPECT_EQ(open()->suffix(), Ids{2});
+}
+
+// transformers makes added tokens of what the configuration names as special, or, where it lists no added tokens, the
+// map; the tokenizers library alone would cut these.
+TEST_F(TokenizerFolder, TokensNamedAsSpecialAreWhole) {
+  const Json described = {
+      {"content", "<|sep|>"}, {"lstrip", true}, {"rstrip", true}, {"normalized", false}, {"single_word", false}};
+  const std::vector<std::pair<const char*, Json>> places = {{"/sep_token", "<|sep|>"},
+                                                            {"/foo_token", "<|sep|>"},
+                                                            {"/sep_token", described},
+                                                            {"/additional_special_tokens", {"<|sep|>"}},
+                                                            {"/extra_special_tokens", {"<|sep|>"}},
+                                                            {"/extra_special_tokens", {{"x_token", "<|sep|>"}}},
+                                                            {"/model_specific_special_tokens", {{"x", "<|sep|>"}}}};
+  for (const char* name : {"llama3", "llama2"}) {
+    for (const char* file : {"tokenizer_config.json", "special_tokens_map.json"}) {
+      for (const auto& [place, value] : places) {
+        if (file[0] == 's' && std::string(place).starts_with("/extra")) continue;
+        SCOPED_TRACE(std::string(name) + " " + file + place + " " + value.dump());
+        copy(name);
+        std::filesystem::remove(folder_ / "special_tokens_map.json");
+        const int64_t id = open()->vocab_size();
+        change("tokenizer.json", "/model/vocab/<|sep|>", id);
+        EXPECT_EQ(open()->encode("a<|sep|>b", false).size(), 9U);
+        change(file, place, value);
+        if (file[0] == 's') {
+          EXPECT_EQ(open()->encode("a<|sep|>b", false).size(), 9U) << "beside added_tokens_decoder";
+          change("tokenizer_config.json", "/added_tokens_decoder", nullptr);
+        }
+        const auto tokenizer = open();
+        const Ids ids = tokenizer->encode("a<|sep|>b", false);
+        ASSERT_EQ(ids.size(), 3U);
+        EXPECT_EQ(ids[1], id);
+        EXPECT_TRUE(tokenizer->is_special(id));
+        // The older pipeline of Llama 2 writes a space before every piece.
+        const bool spaced = std::string(name) == "llama2";
+        EXPECT_EQ(tokenizer->decode(ids, true), spaced ? "a b" : "ab");
+        const bool strips = value.is_object() && value.contains("lstrip");
+        EXPECT_EQ(tokenizer->encode("a <|sep|> b", false).size(), strips ? 3U : spaced ? 5U : 4U);
+      }
+    }
+  }
 }
 
 TEST_F(TokenizerFolder, AddedTokensOfTheConfigurationOverride) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -9,7 +10,11 @@
 namespace incontext::eval {
 
 /// The methods that make_predictor() knows.
-std::vector<std::string> predictor_names();
+inline constexpr std::array kPredictorNames = {"zero",          "averaging",     "least_squares",
+                                               "ridge",         "lasso",         "nearest_neighbours",
+                                               "decision_tree", "boosted_trees", "neural_network"};
+
+inline std::vector<std::string> predictor_names() { return {kPredictorNames.begin(), kPredictorNames.end()}; }
 
 struct LassoOptions {
   std::vector<double> alphas = {0.01};

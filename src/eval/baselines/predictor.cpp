@@ -38,6 +38,9 @@ constexpr Entry kPredictors[] = {
     {"neural_network", make_neural_network},
 };
 
+static_assert(std::equal(std::begin(kPredictors), std::end(kPredictors), kPredictorNames.begin(), kPredictorNames.end(),
+                         [](const Entry& entry, std::string_view name) { return entry.name == name; }));
+
 RowMatrix to_matrix(const float* data, int64_t rows, int64_t columns) {
   using Floats = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   return Eigen::Map<const Floats>(data, rows, columns).cast<double>();
@@ -58,12 +61,6 @@ tasks::Prompts first_prompts(const tasks::Prompts& prompts, int64_t count) {
 }
 
 }  // namespace
-
-std::vector<std::string> predictor_names() {
-  std::vector<std::string> names;
-  for (const Entry& entry : kPredictors) names.emplace_back(entry.name);
-  return names;
-}
 
 std::unique_ptr<Predictor> make_predictor(const std::string& name, const BaselineOptions& options) {
   for (const Entry& entry : kPredictors) {

@@ -74,23 +74,22 @@ void QueryGradients(const AttentionBackward& args, const BackwardHead& head, con
 void KeyGradients(const AttentionBackward& args, const Block& block, bool first_head, int64_t reached, float* dk,
                   float* dv) {
   const AttentionShape& s = args.shape;
-  const auto product = [&](const float* weights, const Panels& right, int64_t j, int64_t strip, float* to,
-                           int64_t stride) HWY_ATTR {
+  ForEachStrip(block.end - block.start, [&](int64_t i, int64_t strip) HWY_ATTR {
+    const int64_t j = block.start + i;
     // Queries before token j do not see it, nor do those that it has left the windows of.
     const int64_t skipped = std::clamp(s.first_seer(j) - block.first, int64_t{0}, block.rows);
     const int64_t seers = std::clamp(s.end_of_seers(j + strip) - block.first, skipped, block.rows) - skipped;
     const bool untouched = first_head && j >= reached;
-    MultiplyPanels({weights + skipped * block.stride + j, 1, block.stride}, strip, right.row(skipped), seers,
-                   s.head_dim, [&](int64_t d, auto& tile) HWY_ATTR {
-                     EmitTile(tile, strip, s.head_dim - d, !untouched, to + j * stride + d, stride);
-                   });
-  };
-  ForEachStrip(block.end - block.start, [&](int64_t i, int64_t strip) HWY_ATTR {
-    const int64_t j = block.start + i;
+    const auto product = [&](const float* weights, const Panels& right, float* to, int64_t stride) HWY_ATTR {
+      MultiplyPanels({weights + skipped * block.stride + j, 1, block.stride}, strip, right.row(skipped), seers,
+                     s.head_dim, [&](int64_t d, auto& tile) HWY_ATTR {
+                       EmitTile(tile, strip, s.head_dim - d, !untouched, to + j * stride + d, stride);
+                     });
+    };
     FetchRows<1>(dv + j * args.dv_stride, args.dv_stride, strip, s.head_dim);
     FetchRows<1>(dk + j * args.dk_stride, args.dk_stride, strip, s.head_dim);
-    product(block.p, block.dout, j, strip, dv, args.dv_stride);
-    product(block.ds, block.q, j, strip, dk, args.dk_stride);
+    product(block.p, block.dout, dv, args.dv_stride);
+    product(block.ds, block.q, dk, args.dk_stride);
   });
 }
 

@@ -48,11 +48,12 @@ void ForwardBlock(const AttentionForward& args, const ForwardHead& head, int64_t
   float* scores = scratch(Scratch::scores, RoundUp(rows, kTileRows) * stride);
   float* factors = scratch(Scratch::extra, RoundUp(rows, kTileRows));
   const float* q = args.q.f32() + (b * s.queries() + first) * args.q_stride + h * s.head_dim;
+  float* lse = args.log_sum_exp == nullptr ? nullptr : args.log_sum_exp + (b * s.heads + h) * s.queries() + first;
   for (int64_t j = 0; j < keys; j += kTileColumns) {
     const Panels panel = head.keys.skip((start - head.start + j) / kTileColumns);
     ForEachStrip(rows, [&](int64_t i, int64_t strip) HWY_ATTR {
       const int64_t seen = s.seen_by(first + i + strip - 1) - start;  // by the last query of the strip
-      if (j >= seen || j + kTileColumns <= s.first_seen_by(first + i) - start) return;
+      if (j >= seen || (s.window > 0 && j + kTileColumns <= s.first_seen_by(first + i) - start)) return;
       MultiplyPanels({q + i * args.q_stride, args.q_stride, 1}, strip, panel, s.head_dim,
                      std::min(kTileColumns, seen - j),
                      [&](int64_t, auto& tile) HWY_ATTR { StoreTile(tile, scores + i * stride + j, stride); });
@@ -66,9 +67,7 @@ void ForwardBlock(const AttentionForward& args, const ForwardHead& head, int64_t
       const RowSoftmax row = SoftmaxWindow(scores + r * stride, from, s.first_seen_by(first + r) - start,
                                            s.seen_by(first + r) - start, RoundUp(seen, kLanes), factor);
       factors[r] = 1 / row.sum;
-      if (args.log_sum_exp != nullptr) {
-        args.log_sum_exp[(b * s.heads + h) * s.queries() + first + r] = s.scale * row.highest + std::log(row.sum);
-      }
+      if (lse != nullptr) lse[r] = s.scale * row.highest + std::log(row.sum);
     }
     MultiplyPanels({scores + i * stride + from, stride, 1}, strip, head.values.row(start - head.start + from),
                    seen - from, s.head_dim, [&](int64_t d, auto& tile) HWY_ATTR {

@@ -60,6 +60,8 @@ HWY_INLINE int64_t FirstVector(int64_t first) { return first / kLanes * kLanes; 
 /// SoftmaxRow() for keys first to count - 1 of a window; p[j] = 0 from `from` to first - 1. from <= first.
 HWY_INLINE RowSoftmax SoftmaxWindow(float* scores, int64_t from, int64_t first, int64_t count, int64_t padded,
                                     float factor) {
+  if (first == 0) [[likely]]
+    return SoftmaxRow(scores, count, padded, factor);
   const int64_t vector = FirstVector(first);
   std::fill(scores + vector, scores + first, -INFINITY);
   const RowSoftmax row = SoftmaxRow(scores + vector, count - vector, padded - vector, factor);
@@ -102,6 +104,8 @@ inline void BackwardRow(float* p, float* ds, int64_t count, int64_t padded, floa
 /// BackwardRow() for keys first to count - 1 of a window; 0 from `from` to first - 1. from <= first.
 HWY_INLINE void BackwardWindow(float* p, float* ds, int64_t from, int64_t first, int64_t count, int64_t padded,
                                float scale, float lse, float delta) {
+  if (first == 0) [[likely]]
+    return BackwardRow(p, ds, count, padded, scale, lse, delta);
   const int64_t vector = FirstVector(first);
   BackwardRow(p + vector, ds + vector, count - vector, padded - vector, scale, lse, delta);
   std::fill(p + std::min(from, vector), p + first, 0.0F);

@@ -86,13 +86,7 @@ INCONTEXT_AVX512_BF16 inline void dot_tile(const uint16_t* x, const uint16_t* co
 void finish(const WeightMatrix& w, const float* sums, int64_t strip, int64_t row, int64_t rows, int64_t column,
             int64_t columns) {
   for (int64_t r = 0; r < rows; ++r) {
-    const int64_t at = (row + r) * w.y_stride + column;
-    for (int64_t c = 0; c < columns; ++c) {
-      float value = sums[c * strip + r];
-      if (w.bias != nullptr) value += w.bias[column + c];
-      if (w.residual != nullptr) value += w.residual[at + c];
-      w.y[at + c] = value;
-    }
+    for (int64_t c = 0; c < columns; ++c) store_output(w, row + r, column + c, sums[c * strip + r]);
   }
 }
 

@@ -85,7 +85,7 @@ inline WeightProduct round_rows(const WeightProduct& p) {
 inline Bf16Rows pack_rows(const WeightProduct& p, const Bf16Unit& unit, base::ThreadPool& pool) {
   Bf16Rows packed{p.depth, unit.strip(p.rows)};
   const int64_t strips = CeilDivide(p.rows, packed.strip);
-  const int64_t size = packed.strip * packed.padded_depth();
+  const int64_t size = unit.packed_size(packed.strip, p.depth);
   auto* data = reinterpret_cast<uint16_t*>(scratch(Scratch::shared, strips * size / 2));
   packed.data = data;
   const auto pack = [&](int64_t strip, int) {

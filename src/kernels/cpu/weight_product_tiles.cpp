@@ -26,6 +26,21 @@ void PackTileRows(const float* x, int64_t stride, int64_t count, int64_t depth, 
   }
 }
 
+/// Some rows of x in bf16, each of whole steps.
+void RoundRows(const float* x, int64_t stride, int64_t count, int64_t depth, uint16_t* out) {
+  HWY_ALIGN float block[kTileBlockSize];
+  for (int64_t r = 0; r < count; ++r, x += stride) {
+    for (int64_t k = 0; k < depth; k += kTileBlock, out += kTileBlock) {
+      const float* from = x + k;
+      if (depth - k < kTileBlock) {
+        std::fill_n(std::copy_n(from, depth - k, block), kTileBlock - (depth - k), 0.0F);
+        from = block;
+      }
+      PairNeighbours(from, reinterpret_cast<uint32_t*>(out));
+    }
+  }
+}
+
 /// Up to 32 rows of a weight as left blocks [step].
 void CopyPanel(const uint16_t* weight, int64_t stride, int64_t count, int64_t depth, uint16_t* out) {
   const int64_t whole = depth / kTileBlock;
@@ -73,8 +88,10 @@ void MultiplyOnTiles(TileStrip multiply_strip, const Bf16Rows& x, const WeightMa
   for (int64_t j = columns[0]; j < columns[0] + columns[1]; j += kTileBlock) {
     const int64_t count = std::min(kTileBlock, columns[0] + columns[1] - j);
     CopyPanel(weight + j * w.stride, w.stride, count, x.depth, panel);
-    Fetches nothing;
-    multiply_strip({panel}, right, steps, strips, sums, nothing);
+    Fetches next;  // the panel after this one, which streams from memory meanwhile
+    const int64_t next_count = std::min(kTileBlock, columns[0] + columns[1] - j - kTileBlock);
+    next.add(weight + (j + kTileBlock) * w.stride, w.stride * 2, x.depth * 2, next_count);
+    multiply_strip({panel}, right, steps, strips, sums, next);
     FinishPanel(w, sums, stride, rows[0], rows[1], j, count);
   }
 }
@@ -86,15 +103,19 @@ HWY_AFTER_NAMESPACE();
 namespace incontext::kernels {
 
 HWY_EXPORT(PackTileRows);
+HWY_EXPORT(RoundRows);
 HWY_EXPORT(MultiplyOnTiles);
 
-void TileUnit::pack(const float* x, int64_t stride, int64_t count, int64_t depth, int64_t /*strip*/,
-                    uint16_t* out) const {
-  HWY_DYNAMIC_DISPATCH(PackTileRows)(x, stride, count, depth, out);
+void TileUnit::pack(const float* x, int64_t stride, int64_t count, int64_t depth, int64_t strip, uint16_t* out) const {
+  if (strip == kTileBlock) return HWY_DYNAMIC_DISPATCH(PackTileRows)(x, stride, count, depth, out);
+  auto* rounded = reinterpret_cast<uint16_t*>(scratch(Scratch::left, Bf16Unit::packed_size(strip, depth) / 2));
+  HWY_DYNAMIC_DISPATCH(RoundRows)(x, stride, count, depth, rounded);
+  pack_few_rows(rounded, count, depth, reinterpret_cast<float*>(out));
 }
 
 void TileUnit::multiply(const Bf16Rows& x, const WeightMatrix& w, int64_t row, int64_t rows, int64_t column,
                         int64_t columns) const {
+  if (x.strip < kTileBlock) return multiply_few_rows(x, w, row, rows, column, columns);
   HWY_DYNAMIC_DISPATCH(MultiplyOnTiles)(multiply_strip_, x, w, {row, rows}, {column, columns});
 }
 

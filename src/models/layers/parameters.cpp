@@ -27,7 +27,7 @@ Tensor ParameterBuilder::add(const std::string& name, torch::IntArrayRef shape, 
   const Tensor tensor = source_.get(name, shape, init);
   base::check(tensor.sizes() == shape, "tensor '{}': expected shape [{}], got [{}]", name, fmt::join(shape, ", "),
               fmt::join(tensor.sizes(), ", "));
-  parameters_.push_back({name, tensor});
+  parameters_.push_back({name, tensor, source_.stored_type ? source_.stored_type(name) : torch::kFloat32});
   return tensor;
 }
 

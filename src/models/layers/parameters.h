@@ -12,6 +12,7 @@ namespace incontext::models {
 struct NamedTensor {
   std::string name;
   torch::Tensor tensor;
+  torch::ScalarType stored = torch::kFloat32;  // the type in which it is saved
 };
 
 /// How a fresh parameter begins.
@@ -23,6 +24,8 @@ struct Init {
 /// Where a decoder's parameters come from: called once for each, in a fixed order.
 struct WeightSource {
   std::function<torch::Tensor(const std::string& name, torch::IntArrayRef shape, const Init& init)> get;
+  /// The type of a parameter where it comes from; absent: fp32.
+  std::function<torch::ScalarType(const std::string& name)> stored_type = {};
   /// Queries, keys and values as one matrix "attention.qkv" (what training wants), or as three.
   bool packed_qkv = true;
 };

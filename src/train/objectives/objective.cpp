@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "models/checkpoint.h"
+#include "models/language_folder.h"
 #include "models/runs.h"
 
 namespace incontext::train {
@@ -87,7 +88,12 @@ void Objective::freeze(const std::string& pattern, const std::string& where) {
 void Objective::save(const fs::path& folder) const {
   for (const Module& module : modules_) {
     base::make_directories(folder / module.name);
-    models::save_model(*module.decoder, folder / module.name, {{"run", base::options_to_json(options_)}});
+    const base::Json extra = {{"run", base::options_to_json(options_)}};
+    if (module.decoder->options().vocabulary > 0) {
+      models::save_language_folder(*module.decoder, folder / module.name, {.family = "incontext", .extra = extra});
+    } else {
+      models::save_model(*module.decoder, folder / module.name, extra);
+    }
   }
   if (tensors_.empty()) return;
   tensor::NamedTensors tensors;

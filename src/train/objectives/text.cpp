@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "base/file.h"
-#include "models/llama_folder.h"
+#include "models/language_folder.h"
 #include "models/next_tokens.h"
 #include "tasks/packed_text.h"
 #include "tensor/device.h"
@@ -41,13 +41,12 @@ class Text : public Objective {
     return fmt::format("held-out loss {:.4f} (perplexity {:.4g})", loss, std::exp(loss));
   }
 
+  std::vector<std::string> notes() const override { return text_.notes(); }
+
   // A folder that opens by itself: with its tokenizer.
   void save(const fs::path& folder) const override {
     const text::SpecialTokens& special = text_.tokenizer().special_tokens();
-    models::LlamaFolderOptions llama;
-    llama.bos_id = special.bos;
-    llama.eos_id = special.eos;
-    models::save_llama(decoder_, folder, llama);
+    models::save_language_folder(decoder_, folder, {.bos_id = special.bos, .eos_id = special.eos});
     if (options().task.text.tokenizer == "bytes") {
       base::write_file_atomic(folder / "tokenizer.json", text::byte_tokenizer_json());
       base::write_file_atomic(folder / "tokenizer_config.json", text::byte_tokenizer_config_json());
@@ -89,7 +88,7 @@ std::string text_problem(const RunOptions& options) {
     if (ramp->start != 0 || ramp->end != 0) return "training.curriculum: the task text has none";
   }
   if (options.training.loop_window != 0) return "training.loop_window: the task text has no loops";
-  const std::string problem = models::llama_problem(options.model);
+  const std::string problem = models::family_problem("llama", options.model);
   return problem.empty() ? "" : problem + ", because a model of text is written as a Llama";
 }
 

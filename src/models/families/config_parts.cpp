@@ -1,4 +1,4 @@
-#include "models/family_configs.h"
+#include "models/families/config_parts.h"
 
 #include <algorithm>
 #include <map>
@@ -9,22 +9,6 @@
 
 namespace incontext::models {
 namespace {
-
-// Names that transformers has for what the decoder computes. gelu_fast and gelu_accurate are other spellings of the
-// same formula.
-std::string mlp_of(const JsonFields& json, const std::string& activation, bool gated) {
-  static const std::map<std::string, std::string> plain = {
-      {"relu", "relu"},      {"gelu_new", "gelu"},     {"gelu_pytorch_tanh", "gelu"}, {"gelu_python_tanh", "gelu"},
-      {"gelu_fast", "gelu"}, {"gelu_accurate", "gelu"}};
-  static const std::map<std::string, std::string> with_gate = {{"silu", "gated"}, {"swish", "gated"}};
-  const auto& known = gated ? with_gate : plain;
-  const auto found = known.find(activation);
-  if (found != known.end()) return found->second;
-  std::vector<std::string> names;
-  for (const auto& [name, mlp] : known) names.push_back(name);
-  base::fail("{}: the activation '{}' is not one that our decoder has for this family: {}", json.where(),
-             base::printable(activation), base::enumerate_names(names));
-}
 
 std::string rope_type(const JsonFields& rope, const std::string& model_type) {
   std::string type = rope.text("rope_type", rope.text("type", "default"));
@@ -109,7 +93,25 @@ void read_rope(const JsonFields& json, LanguageConfig& config) {
               config.model_type == "phi3" ? "a part of 1" : "1 in this family", options.rotary_fraction);
 }
 
-// Layers of which only some slide. `window` is the family's; 0: none.
+}  // namespace
+
+// Names that transformers has for what the decoder computes. gelu_fast and gelu_accurate are other spellings of the
+// same formula.
+std::string mlp_of(const JsonFields& json, const std::string& activation, bool gated) {
+  static const std::map<std::string, std::string> plain = {
+      {"relu", "relu"},      {"gelu_new", "gelu"},     {"gelu_pytorch_tanh", "gelu"}, {"gelu_python_tanh", "gelu"},
+      {"gelu_fast", "gelu"}, {"gelu_accurate", "gelu"}};
+  static const std::map<std::string, std::string> with_gate = {{"silu", "gated"}, {"swish", "gated"}};
+  const auto& known = gated ? with_gate : plain;
+  const auto found = known.find(activation);
+  if (found != known.end()) return found->second;
+  std::vector<std::string> names;
+  names.reserve(known.size());
+  for (const auto& [name, mlp] : known) names.push_back(name);
+  base::fail("{}: the activation '{}' is not one that our decoder has for this family: {}", json.where(),
+             base::printable(activation), base::enumerate_names(names));
+}
+
 void read_windows(const JsonFields& json, int64_t window, DecoderOptions& options) {
   options.sliding_window = window;
   if (!json.has("layer_types")) return;
@@ -135,7 +137,6 @@ int64_t window_of(const JsonFields& json) {
   return window;
 }
 
-// What Llama and its kin share.
 void read_llama_like(const JsonFields& json, LanguageConfig& config) {
   DecoderOptions& options = config.options;
   options.width = json.integer("hidden_size");
@@ -155,94 +156,33 @@ void read_llama_like(const JsonFields& json, LanguageConfig& config) {
   read_rope(json, config);
 }
 
-void read_llama(const JsonFields& json, LanguageConfig& config) {
-  read_llama_like(json, config);
-  config.options.qkv_bias = config.options.out_bias = json.boolean("attention_bias");
-  config.options.mlp_bias = json.boolean("mlp_bias");
-  // Without layer_types no layer slides, whatever is said of a window.
-  read_windows(json, json.has("layer_types") ? window_of(json) : 0, config.options);
-}
-
-void read_mistral(const JsonFields& json, LanguageConfig& config) {
-  read_llama_like(json, config);
-  read_windows(json, window_of(json), config.options);
-}
-
 void read_qwen(const JsonFields& json, LanguageConfig& config) {
   read_llama_like(json, config);
   config.options.sliding_from_layer = json.integer("max_window_layers");
   read_windows(json, json.boolean("use_sliding_window") ? window_of(json) : 0, config.options);
 }
 
-void read_qwen2(const JsonFields& json, LanguageConfig& config) {
-  read_qwen(json, config);
-  config.options.qkv_bias = true;  // though no field says so
+std::vector<TensorRule> llama_like_tensors() {
+  return {{"model.embed_tokens", {"embedding"}},
+          {"model.norm", {"norm"}},
+          {"lm_head", {"head"}},
+          {"model.layers.N.input_layernorm", {"layers.N.norm1"}},
+          {"model.layers.N.post_attention_layernorm", {"layers.N.norm2"}},
+          {"model.layers.N.self_attn.q_proj", {"layers.N.attention.q"}},
+          {"model.layers.N.self_attn.k_proj", {"layers.N.attention.k"}},
+          {"model.layers.N.self_attn.v_proj", {"layers.N.attention.v"}},
+          {"model.layers.N.self_attn.q_norm", {"layers.N.attention.q_norm"}},
+          {"model.layers.N.self_attn.k_norm", {"layers.N.attention.k_norm"}},
+          {"model.layers.N.self_attn.o_proj", {"layers.N.attention.out"}},
+          {"model.layers.N.mlp.gate_proj", {"layers.N.mlp.gate"}},
+          {"model.layers.N.mlp.up_proj", {"layers.N.mlp.up"}},
+          {"model.layers.N.mlp.down_proj", {"layers.N.mlp.down"}}};
 }
 
-void read_qwen3(const JsonFields& json, LanguageConfig& config) {
-  read_qwen(json, config);
-  config.options.qk_norm = true;
-  config.options.qkv_bias = config.options.out_bias = json.boolean("attention_bias");
-}
-
-void read_opt(const JsonFields& json, LanguageConfig& config) {
-  DecoderOptions& options = config.options;
-  options.width = json.integer("hidden_size");
-  options.layers = json.integer("num_hidden_layers");
-  options.heads = json.integer("num_attention_heads");
-  options.mlp_width = json.integer("ffn_dim");
-  options.max_positions = json.integer("max_position_embeddings");
-  options.vocabulary = json.integer("vocab_size");
-  options.token_width = json.integer("word_embed_proj_dim", 0);
-  options.tied_embeddings = json.boolean("tie_word_embeddings");
-  options.norm = "layer";
-  options.norm_epsilon = 1e-5;
-  const bool before = json.boolean("do_layer_norm_before");
-  options.norm_place = before ? "before" : "after";
-  options.final_norm = before && !json.boolean("_remove_final_layer_norm");
-  options.bias = json.boolean("enable_bias");
-  options.mlp = mlp_of(json, json.text("activation_function"), /*gated=*/false);
-  base::check(json.boolean("layer_norm_elementwise_affine"), "{}: 'layer_norm_elementwise_affine': expected true",
-              json.where());
-  config.context = options.max_positions;
-}
-
-void read_gpt2(const JsonFields& json, LanguageConfig& config) {
-  DecoderOptions& options = config.options;
-  options.width = json.integer("n_embd");
-  options.layers = json.integer("n_layer");
-  options.heads = json.integer("n_head");
-  options.mlp_width = json.integer("n_inner", 0);
-  options.max_positions = json.integer("n_positions");
-  options.vocabulary = json.integer("vocab_size");
-  options.tied_embeddings = json.boolean("tie_word_embeddings");
-  options.norm = "layer";
-  options.norm_epsilon = json.number("layer_norm_epsilon");
-  options.scale_by_layer = json.boolean("scale_attn_by_inverse_layer_idx");
-  options.scale_scores = json.boolean("scale_attn_weights");
-  options.mlp = mlp_of(json, json.text("activation_function"), /*gated=*/false);
-  base::check(!json.boolean("add_cross_attention"), "{}: 'add_cross_attention': expected false", json.where());
-  config.context = options.max_positions;
-}
-
-}  // namespace
-
-const std::map<std::string, ReadConfig>& readers() {
-  static const std::map<std::string, ReadConfig> table = {
-      {"llama", read_llama},  {"mistral", read_mistral}, {"qwen2", read_qwen2}, {"qwen3", read_qwen3},
-      {"phi3", read_mistral}, {"opt", read_opt},         {"gpt2", read_gpt2}};
-  return table;
-}
-
-ReadConfig config_reader(const std::string& model_type) {
-  const auto found = readers().find(model_type);
-  return found == readers().end() ? nullptr : found->second;
-}
-
-std::vector<std::string> language_families() {
-  std::vector<std::string> names;
-  for (const auto& [name, reader] : readers()) names.push_back(name);
-  return names;
+std::set<std::string> obeyed_by_llama_like() {
+  return {"head_dim",       "layer_types",          "rope_theta",
+          "rope_scaling",   "rope_parameters",      "original_max_position_embeddings",
+          "sliding_window", "partial_rotary_factor"};
 }
 
 }  // namespace incontext::models

@@ -1,4 +1,4 @@
-#include "models/llama_folder.h"
+#include "models/language_folder.h"
 
 #include <gtest/gtest.h>
 
@@ -29,20 +29,20 @@ DecoderOptions llama() {
   return options;
 }
 
-LlamaFolderOptions folder_options() {
-  LlamaFolderOptions options;
+LanguageFolderOptions folder_options() {
+  LanguageFolderOptions options;
   options.eos_id = 7;
   return options;
 }
 
 // What was trained is what `generate` computes: whole sequences against the cache, through the files.
-TEST(LlamaFolder, OpensAsTheModelThatWasSaved) {
+TEST(LanguageFolder, OpensAsTheModelThatWasSaved) {
   for (const bool tied : {false, true}) {
     DecoderOptions options = llama();
     options.tied_embeddings = tied;
     const Decoder decoder(options, 0, 3, torch::kCPU);
     const testing::TemporaryDirectory folder;
-    save_llama(decoder, folder.path(), folder_options());
+    save_language_folder(decoder, folder.path(), folder_options());
     const LanguageModel opened(folder.path());
     EXPECT_EQ(opened.config().model_type, "llama");
     EXPECT_EQ(opened.config().context, 24);
@@ -65,11 +65,11 @@ TEST(LlamaFolder, OpensAsTheModelThatWasSaved) {
   }
 }
 
-TEST(LlamaFolder, ParametersComeBackBitForBit) {
+TEST(LanguageFolder, ParametersComeBackBitForBit) {
   const Decoder decoder(llama(), 0, 3, torch::kCPU);
   Decoder other(llama(), 0, 4, torch::kCPU);
   const testing::TemporaryDirectory folder;
-  save_llama(decoder, folder.path(), folder_options());
+  save_language_folder(decoder, folder.path(), folder_options());
   load_language_parameters(other, folder.path());
   for (size_t i = 0; i < other.parameters().size(); ++i) {
     EXPECT_TRUE(torch::equal(other.parameters()[i].tensor, decoder.parameters()[i].tensor))
@@ -77,10 +77,10 @@ TEST(LlamaFolder, ParametersComeBackBitForBit) {
   }
 }
 
-TEST(LlamaFolder, RefusesAnotherShape) {
+TEST(LanguageFolder, RefusesAnotherShape) {
   const Decoder decoder(llama(), 0, 3, torch::kCPU);
   const testing::TemporaryDirectory folder;
-  save_llama(decoder, folder.path(), folder_options());
+  save_language_folder(decoder, folder.path(), folder_options());
   DecoderOptions wider = llama();
   wider.mlp_width = 64;
   Decoder other(wider, 0, 4, torch::kCPU);
@@ -92,12 +92,12 @@ TEST(LlamaFolder, RefusesAnotherShape) {
                   "expected 3 layers, got 2");
 }
 
-TEST(LlamaFolder, OnlyLlamas) {
-  EXPECT_EQ(llama_problem(llama()), "");
-  EXPECT_EQ(llama_problem(DecoderOptions()), "model.norm: expected rms");
+TEST(LanguageFolder, OnlyLlamas) {
+  EXPECT_EQ(family_problem("llama", llama()), "");
+  EXPECT_EQ(family_problem("llama", DecoderOptions()), "model.norm: expected rms");
   DecoderOptions options = llama();
   options.qk_norm = true;
-  EXPECT_EQ(llama_problem(options), "model.qk_norm: expected false");
+  EXPECT_EQ(family_problem("llama", options), "model.qk_norm: expected false");
 }
 
 }  // namespace
