@@ -11,6 +11,7 @@
 #include "models/runs.h"
 #include "ops/settings.h"
 #include "report/summary.h"
+#include "tensor/device.h"
 
 namespace incontext::cli {
 namespace {
