@@ -85,6 +85,15 @@ TEST_F(BadInput, WrongCommandLines) {
   expect_one_line_error(train(tiny_config(), {"--device", "gpu"}), {"device", "gpu"});
 }
 
+TEST_F(BadInput, DevicesThatLanguageModelsDoNotRunOn) {
+  for (const char* command : {"generate", "chat"}) {
+    const CommandResult result = incontext_with({command, "nowhere", "--device", "cuda"});
+    EXPECT_NE(result.status, 0);
+    EXPECT_CONTAINS(result.err, std::string(command) + ": --device: expected cpu, got 'cuda'");
+  }
+  EXPECT_CONTAINS(incontext_with({"serve", "nowhere", "--device", "cuda:0"}).err, "serve: --device: expected cpu");
+}
+
 TEST_F(BadInput, ADirectoryThatCannotBeMade) {
   expect_one_line_error(
       incontext_with({"train", write_text(place / "c.yaml", tiny_config()), "--out", "/proc/incontext/run", "--quiet"}),

@@ -42,6 +42,33 @@ TEST_F(Stories, GoOnWithASpace) {
   EXPECT_EQ(told["text"].get<std::string>().find(" a time"), 0U) << told.dump();
 }
 
+TEST_F(Stories, GoOnFromASavedCache) {
+  const TemporaryDirectory place;
+  const std::string file = (place / "cache").string(), prompt = "Once upon a time, there was a little girl named Lily.";
+  const Json first = generate({"--prompt", prompt, "--max-tokens", "20", "--save-cache", file});
+  EXPECT_EQ(first["reused_tokens"], 0);
+  // The same prompt again, and one that goes on from the answer: what was computed is not computed again, and the
+  // answer is the same.
+  const Json again = generate({"--prompt", prompt, "--max-tokens", "20", "--load-cache", file});
+  EXPECT_EQ(again["text"], first["text"]);
+  EXPECT_EQ(again["reused_tokens"].get<int64_t>(), first["prompt_tokens"].get<int64_t>() - 1);
+  const std::string longer = prompt + first["text"].get<std::string>() + " and then";
+  EXPECT_EQ(generate({"--prompt", longer, "--max-tokens", "20", "--load-cache", file})["text"],
+            generate({"--prompt", longer, "--max-tokens", "20"})["text"]);
+  const auto refusal = [&](std::vector<std::string> arguments) {
+    std::vector<std::string> all = {"generate", stories().string(), "--prompt", prompt, "--load-cache",
+                                    file,       "--quiet"};
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    const CommandResult result = incontext_with(all);
+    EXPECT_NE(result.status, 0);
+    return result.err;
+  };
+  EXPECT_CONTAINS(refusal({"--cache", "full:f32"}), "expected policy 'full:f32', got 'full'");
+  EXPECT_CONTAINS(refusal({"--precision", "bf16"}), "expected fingerprint");
+  fs::resize_file(file, fs::file_size(file) / 2);
+  EXPECT_CONTAINS(refusal({}), file);
+}
+
 TEST_F(Stories, FollowSeedTemperatureAndStops) {
   const std::vector<std::string> sampled = {"--prompt",     "The dog", "--temperature", "1",
                                             "--max-tokens", "40",      "--seed"};

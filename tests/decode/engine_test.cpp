@@ -228,6 +228,66 @@ TEST_F(EngineTest, CancelledRequestsFreeTheirCaches) {
   engine.finish();
 }
 
+TEST_F(EngineTest, HooksSeeTheRowsOfTheirRequestAlone) {
+  Engine plain(model, {});
+  const Outcome expected = run(plain, request(8));
+  // What the hidden states before layer 1 are, position by position, whatever the parts and neighbours.
+  const auto seen_by = [&](const EngineOptions& options, bool beside_others) {
+    std::map<int64_t, torch::Tensor> seen;
+    GenerationRequest watched = request(8);
+    watched.hook = [&](const RequestBoundary& boundary, torch::Tensor& rows) {
+      EXPECT_EQ(boundary.prompt_tokens, static_cast<int64_t>(prompt.size()));
+      if (boundary.layer != 1) return;
+      for (int64_t i = 0; i < rows.size(0); ++i) seen[boundary.first_position + i] = rows[i].clone();
+    };
+    Engine engine(model, options);
+    Outcome outcome;
+    std::vector<Outcome> others(3);
+    if (beside_others) {
+      for (size_t i = 0; i < others.size(); ++i) {
+        GenerationRequest other = request(5);
+        other.prompt = other_prompt(static_cast<int64_t>(i));
+        engine.submit(std::move(other), record(others[i]));
+      }
+    }
+    engine.submit(std::move(watched), record(outcome));
+    engine.finish();
+    EXPECT_EQ(outcome.tokens, expected.tokens) << "looking changes nothing";
+    return seen;
+  };
+  const auto alone = seen_by({}, false), beside = seen_by({.prompt_part = 7, .prompt_part_while_decoding = 3}, true);
+  EXPECT_EQ(alone.size(), prompt.size() + 7);
+  ASSERT_EQ(beside.size(), alone.size());
+  for (const auto& [position, row] : alone) EXPECT_TRUE(torch::equal(row, beside.at(position))) << position;
+}
+
+TEST_F(EngineTest, HooksReplaceHiddenStatesAndKeepTheirPrefixesApart) {
+  Engine engine(model, {});
+  const Outcome plain = run(engine, request(8));
+  const auto patched = [&](const std::string& variant) {
+    GenerationRequest changed = request(8);
+    changed.variant = variant;
+    changed.hook = [](const RequestBoundary& boundary, torch::Tensor& rows) {
+      if (boundary.layer == 1) rows = rows * -1.5;
+    };
+    return run(engine, std::move(changed));
+  };
+  const Outcome first = patched("");
+  EXPECT_NE(first.tokens, plain.tokens);
+  EXPECT_EQ(first.prompt_parts.back().second, 0) << "a request with a hook takes over nothing from others";
+  EXPECT_EQ(run(engine, request(8)).tokens, plain.tokens) << "and leaves nothing to them";
+  // Under a name, requests of one variant share what they computed.
+  EXPECT_EQ(patched("negated").prompt_parts.back().second, 0);
+  const Outcome again = patched("negated");
+  EXPECT_EQ(again.prompt_parts.back().second, static_cast<int64_t>(prompt.size()) - 1);
+  EXPECT_EQ(again.tokens, first.tokens);
+  GenerationRequest wrong = request(2);
+  wrong.hook = [](const RequestBoundary&, torch::Tensor& rows) { rows = rows.narrow(1, 0, 1); };
+  const Outcome refused = run(engine, std::move(wrong));
+  EXPECT_EQ(refused.finish, Finish::error);
+  EXPECT_CONTAINS(refused.error, "a hook replaced");
+}
+
 TEST_F(EngineTest, RefusesWhatCanNeverRun) {
   Engine engine(model, {.cache_memory = 300000});
   const auto refusal = [&](const std::vector<int64_t>& tokens, int64_t max_tokens) {
