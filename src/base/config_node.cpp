@@ -122,6 +122,14 @@ ConfigNode* ConfigNode::find(std::string_view key) {
   return const_cast<ConfigNode*>(static_cast<const ConfigNode*>(this)->find(key));
 }
 
+const ConfigNode* find_option(const ConfigNode& root, const std::string& name) {
+  const ConfigNode* node = &root;
+  for (const std::string& key : split(name, '.')) {
+    if (node != nullptr) node = node->find(key);
+  }
+  return node;
+}
+
 ConfigNode parse_yaml(const std::string& text, const std::string& name) { return parse_with_where(text, name, ""); }
 
 ConfigNode load_yaml(const fs::path& path) {

@@ -44,6 +44,9 @@ ConfigNode parse_yaml(const std::string& text, const std::string& name);
 /// key, all else is replaced. A file that inherits itself, directly or not, is an error.
 ConfigNode load_yaml(const std::filesystem::path& path);
 
+/// What stands at "a.b.c"; null where there is nothing.
+const ConfigNode* find_option(const ConfigNode& root, const std::string& name);
+
 /// The same tree from parsed JSON.
 ConfigNode config_from_json(const Json& json, const std::string& where);
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -43,6 +44,14 @@ struct OneOrMore : std::vector<T> {
 
 namespace detail {
 
+/// A value that reads and writes itself, because what it may hold is known only once a part of it is read: `read` gets
+/// its node and its dotted name.
+template <class T>
+concept ReadsItself = requires(T& value, const ConfigNode& node, const std::string& name) {
+  value.read(node, name);
+  { std::as_const(value).json() } -> std::convertible_to<Json>;
+};
+
 template <class T>
 struct is_vector : std::false_type {};
 template <class T>
@@ -65,7 +74,9 @@ void read_scalar(const ConfigNode& node, const std::string& name, const Allowed&
 
 template <class T>
 void read_value(const ConfigNode& node, const std::string& name, const Allowed& allowed, T& value) {
-  if constexpr (is_optional<T>::value) {
+  if constexpr (ReadsItself<T>) {
+    value.read(node, name);
+  } else if constexpr (is_optional<T>::value) {
     if (node.kind == ConfigNode::Kind::null) {
       value.reset();
     } else {
@@ -97,7 +108,9 @@ void read_value(const ConfigNode& node, const std::string& name, const Allowed& 
 
 template <class T>
 Json json_of(const T& value) {
-  if constexpr (is_optional<T>::value) {
+  if constexpr (ReadsItself<T>) {
+    return value.json();
+  } else if constexpr (is_optional<T>::value) {
     return value ? json_of(*value) : Json(nullptr);
   } else if constexpr (is_one_or_more<T>::value) {
     return value.size() == 1 ? json_of(value.front()) : json_of(std::vector<typename T::value_type>(value));

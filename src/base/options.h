@@ -23,12 +23,20 @@
 namespace incontext::base {
 
 /// Fills `options` from `node`; keys that are absent keep their value. Unknown keys, wrong types and values out
-/// of range are errors that name the line; then validate() is asked, group by group.
+/// of range are errors that name the line; then validate() is asked, group by group. `prefix` stands before the names
+/// in errors where the options are a group of others: "task.".
 template <class Options>
-void read_options(const ConfigNode& node, Options& options) {
-  detail::OptionReader reader(node, "");
+void read_options(const ConfigNode& node, Options& options, const std::string& prefix = "") {
+  detail::OptionReader reader(node, prefix);
   options.visit(reader);
   reader.finish(options);
+}
+
+/// Fills `value` from the field with this dotted name, where it is given: for readers that need no more of a file.
+template <class T>
+void read_option(const ConfigNode& root, const std::string& name, T& value) {
+  const ConfigNode* node = find_option(root, name);
+  if (node != nullptr) detail::read_value(*node, name, {}, value);
 }
 
 /// All fields as JSON, groups nested.

@@ -83,6 +83,28 @@ std::optional<int64_t> whole_number(std::string_view text) {
   return value;
 }
 
+bool matches_pattern(std::string_view text, std::string_view pattern) {
+  size_t t = 0, p = 0;
+  // Where the last star is, and how far it reached: all that has to be tried again, since an earlier star can then
+  // keep what it took.
+  size_t star = pattern.npos, reached = 0;
+  while (t < text.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      reached = t;
+    } else if (p < pattern.size() && (pattern[p] == '?' || pattern[p] == text[t])) {
+      ++p;
+      ++t;
+    } else if (star != pattern.npos) {
+      p = star + 1;
+      t = ++reached;
+    } else {
+      return false;
+    }
+  }
+  return pattern.find_first_not_of('*', p) == pattern.npos;
+}
+
 std::string printable(std::string_view text) {
   std::string out(text);
   for (char& c : out) {

@@ -22,6 +22,8 @@ std::vector<std::string> split(std::string_view text, char separator);
 std::string_view trim(std::string_view text);
 /// The number that the digits of the text are; nothing where it is anything else.
 std::optional<int64_t> whole_number(std::string_view text);
+/// Whether the whole text has the form of a pattern, in which * stands for any characters and ? for one.
+bool matches_pattern(std::string_view text, std::string_view pattern);
 
 /// The text with every control character (line ends too) replaced by a space, fit for one line of a terminal.
 std::string printable(std::string_view text);

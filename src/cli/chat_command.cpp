@@ -2,11 +2,13 @@
 
 #include <iostream>
 
+#include "base/signals.h"
 #include "base/text.h"
 #include "cli/cache_file.h"
 #include "cli/commands.h"
-#include "cli/continuation.h"
 #include "cli/generation_flags.h"
+#include "cli/terminal.h"
+#include "decode/continuation.h"
 #include "decode/engine.h"
 #include "decode/opened_model.h"
 #include "ops/settings.h"
@@ -72,11 +74,13 @@ class Chat {
                   prompt_tokens, opened_.model->config().context);
       const base::StopRequest interrupt("ending the answer");
       const bool terminal = ::isatty(STDOUT_FILENO) == 1;
-      const ContinuationEvents events{.on_text = [terminal](const std::string& text) {
+      decode::ContinuationEvents events;
+      events.cancelled = [&] { return interrupt.requested(); };
+      events.on_text = [terminal](const std::string& text) {
         std::cout << (terminal ? for_terminal(text) : text) << std::flush;
-      }};
-      const Continuation result =
-          run_continuation(engine_, opened_, std::move(request), arguments_.generation.stop, events, interrupt);
+      };
+      const decode::Continuation result =
+          decode::run_continuation(engine_, opened_, std::move(request), arguments_.generation.stop, events);
       std::cout << "\n";
       answer_ = result.tokens;
       messages_.push_back({{"role", "assistant"}, {"content", result.text}});

@@ -7,91 +7,49 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/shared_flags.h"
-#include "eval/evaluate.h"
-#include "eval/text_losses.h"
-#include "models/checkpoint.h"
-#include "models/language_folder.h"
+#include "eval/measurements.h"
+#include "models/runs.h"
 #include "ops/settings.h"
 #include "report/summary.h"
 #include "tensor/device.h"
-#include "train/checkpoint.h"
-#include "train/run.h"
 
 namespace incontext::cli {
 namespace {
 
 namespace fs = std::filesystem;
 
-struct OpenedRun {
-  fs::path directory;  // where evaluation.jsonl goes
-  fs::path checkpoint;
-  train::RunOptions options;
-};
-
-// A run directory, or one checkpoint of it.
-OpenedRun open_run(const fs::path& directory) {
-  base::check(fs::is_directory(directory), "{}: no such directory", directory.string());
-  if (fs::exists(directory / "trainer_state.safetensors")) {
-    const fs::path run = fs::absolute(directory).lexically_normal().parent_path();
-    return {directory, directory, train::read_run_options(run)};
-  }
-  const train::RunOptions options = train::read_run_options(directory);
-  const auto checkpoint = train::latest_checkpoint(directory);
-  base::check(checkpoint.has_value(), "{}: no checkpoint yet", directory.string());
-  return {directory, *checkpoint, options};
-}
-
-// The step is the checkpoint's number.
-int64_t step_of(const fs::path& checkpoint) {
-  const std::string name = fs::absolute(checkpoint).lexically_normal().filename().string();
-  const size_t dash = name.rfind('-');
-  return dash == std::string::npos ? 0 : std::atoll(name.c_str() + dash + 1);
-}
-
 // Another function class or other task options than in training, such as --task sparse_linear_regression.
-void change_task(const EvalArguments& arguments, train::RunOptions& options) {
+void change_task(const EvalArguments& arguments, tasks::TaskOptions& task) {
   base::ConfigNode node;
   node.kind = base::ConfigNode::Kind::mapping;
   node.where = "--task";
   if (!arguments.task.empty()) base::apply_assignment(node, "name=" + arguments.task);
   for (const std::string& assignment : arguments.task_assignments) base::apply_assignment(node, assignment);
-  const int64_t dims = options.task.dims;
-  const bool was_text = options.task.is_text();
-  base::read_options(node, options.task);
-  base::check(was_text == options.task.is_text(),
+  const tasks::TaskOptions trained = task;
+  base::read_options(node, task);
+  base::check(task.default_objective() == trained.default_objective(),
               "--task: a model of text cannot be measured on functions, nor the "
               "other way round");
-  base::check(options.task.dims == dims, "--set-task: the model was trained for dims {}, not {}", dims,
-              options.task.dims);
-}
-
-models::Decoder open_decoder(const OpenedRun& run, torch::Device device) {
-  if (!run.options.task.is_text()) return models::load_model(run.checkpoint, device);
-  models::Decoder decoder(run.options.model, /*input_dims=*/0, /*seed=*/0, device);
-  models::load_language_parameters(decoder, run.checkpoint);
-  return decoder;
+  base::check(task.dims == trained.dims, "--set-task: the model was trained for dims {}, not {}", trained.dims,
+              task.dims);
 }
 
 std::vector<base::Record> evaluate_one(const std::string& directory, const EvalArguments& arguments,
                                        const eval::EvaluationOptions& options, torch::Device device,
                                        const std::string& command) {
-  OpenedRun run = open_run(directory);
-  change_task(arguments, run.options);
-  const bool is_text = run.options.task.is_text();
-  models::Decoder decoder = open_decoder(run, device);
+  models::RunFolder run = models::find_run(directory);
+  base::check(run.run.has_value(), "{}: not a run directory: config.yaml is missing", directory);
+  change_task(arguments, run.run->task);
+  models::Decoder decoder = models::open_decoder(run.checkpoint, device);
   decoder.operations() = arguments.compute.operations();
-  if (run.options.training.precision == "bf16") decoder.operations().precision = kernels::Precision::bf16;
-  base::check(is_text || decoder.input_dims() == run.options.task.dims,
-              "{}: the model takes {} dimensions, the task has {}", run.checkpoint.string(), decoder.input_dims(),
-              run.options.task.dims);
+  if (run.run->precision == "bf16") decoder.operations().precision = kernels::Precision::bf16;
   const std::string name = fs::absolute(run.directory / "").lexically_normal().parent_path().filename().string();
   std::unique_ptr<base::Progress> progress;
   constexpr int64_t kTicks = 1000;
   if (!arguments.quiet) progress = std::make_unique<base::Progress>(name, kTicks, "");
   std::string stage;
   std::vector<base::Record> records;
-  const eval::Subject subject{
-      .run = name, .decoder = &decoder, .options = run.options, .step = step_of(run.checkpoint)};
+  const eval::Subject subject{.run = name, .decoder = &decoder, .trained = *run.run, .step = run.step};
   const auto keep = [&](base::Record record) { records.push_back(std::move(record)); };
   const auto show = [&](const std::string& what, double done) {
     if (!progress) return;
@@ -101,15 +59,10 @@ std::vector<base::Record> evaluate_one(const std::string& directory, const EvalA
     }
     progress->update(static_cast<int64_t>(std::lround(done * kTicks)), what);
   };
-  if (is_text) {
-    const tasks::PackedText text(run.options.task.text, &tensor::kernel_pool());
-    for (const std::string& note : text.notes()) {
-      if (!arguments.quiet) std::cerr << "note: " << base::printable(note) << "\n";
-    }
-    eval::evaluate_text(subject, text, options, keep, show);
-  } else {
-    eval::evaluate(subject, options, keep, show);
-  }
+  const auto tell = [&](const std::string& note) {
+    if (!arguments.quiet) std::cerr << "note: " << base::printable(note) << "\n";
+  };
+  eval::measure(subject, options, {.write = keep, .progress = show, .note = tell});
   if (progress) progress->finish();
   base::RecordWriter writer(run.directory / "evaluation.jsonl", command);
   for (const base::Record& record : records) writer.write(record);

@@ -5,11 +5,13 @@
 
 #include "base/file.h"
 #include "base/progress.h"
+#include "base/signals.h"
 #include "base/text.h"
 #include "cli/cache_file.h"
 #include "cli/commands.h"
-#include "cli/continuation.h"
 #include "cli/generation_flags.h"
+#include "cli/terminal.h"
+#include "decode/continuation.h"
 #include "ops/settings.h"
 #include "tensor/device.h"
 
@@ -59,7 +61,8 @@ void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
   if (!quiet && !flags.ignore_eos) std::cerr << "note: " << opened.describe_ends() << "\n";
 
   base::StopRequest interrupt("stopping after this token");
-  ContinuationEvents events;
+  decode::ContinuationEvents events;
+  events.cancelled = [&] { return interrupt.requested(); };
   std::unique_ptr<base::Progress> progress;
   if (!quiet && prompt_tokens > options.prompt_part) {
     progress = std::make_unique<base::Progress>("prompt", prompt_tokens, "tokens");
@@ -74,7 +77,7 @@ void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
       std::cout << (terminal ? for_terminal(text) : text) << std::flush;
     };
   }
-  const Continuation result = run_continuation(engine, opened, std::move(request), flags.stop, events, interrupt);
+  const decode::Continuation result = decode::run_continuation(engine, opened, std::move(request), flags.stop, events);
   save_cache(flags, opened, engine, prompt, result.tokens);
   if (arguments.json) {
     const base::Json json = {

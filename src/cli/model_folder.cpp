@@ -1,13 +1,11 @@
 #include "cli/model_folder.h"
 
-#include "train/checkpoint_folders.h"
+#include "models/checkpoint_folders.h"
 
 namespace incontext::cli {
 
 std::filesystem::path find_model_folder(const std::string& model, const hub::FindOptions& options) {
-  const std::filesystem::path folder = hub::find_model(model, options);
-  if (std::filesystem::exists(folder / "config.json")) return folder;
-  return train::latest_checkpoint(folder).value_or(folder);
+  return models::model_folder_of(hub::find_model(model, options));
 }
 
 }  // namespace incontext::cli

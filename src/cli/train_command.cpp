@@ -4,7 +4,6 @@
 #include "base/options.h"
 #include "cli/commands.h"
 #include "cli/shared_flags.h"
-#include "eval/held_out.h"
 #include "ops/settings.h"
 #include "tensor/device.h"
 #include "train/run.h"
@@ -41,8 +40,7 @@ void run_train(const TrainArguments& arguments, Invocation& invocation) {
                               .resume = arguments.resume,
                               .command = invocation.command_line,
                               .quiet = arguments.quiet};
-  const train::RunResult result =
-      train::run_training(options, place, runtime.device, arguments.compute.operations(), eval::measure_held_out);
+  const train::RunResult result = train::run_training(options, place, runtime.device, arguments.compute.operations());
   print_result(arguments, result);
   invocation.exit_status = result.exit_status;
 }

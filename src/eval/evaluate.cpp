@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "eval/baselines/bootstrap.h"
 #include "eval/baselines/predictor.h"
-#include "eval/model_errors.h"
+#include "models/model_errors.h"
 #include "tasks/task.h"
 #include "tensor/device.h"
 
@@ -23,8 +23,8 @@ class Evaluation {
         options_(options),
         write_(std::move(write)),
         progress_(std::move(progress)),
-        task_(tasks::make_task(subject.options.task)) {
-    if (options_.points == 0) options_.points = subject.options.training.curriculum.points.end;
+        task_(tasks::make_task(subject.trained.task)) {
+    if (options_.points == 0) options_.points = subject.trained.points;
   }
 
   void run() {
@@ -42,7 +42,7 @@ class Evaluation {
     return kind == "orthogonal_query" ? std::min(options_.points, active_dims()) : options_.points;
   }
 
-  DrawPrompts draw(const std::string& kind) const {
+  models::DrawPrompts draw(const std::string& kind) const {
     return [this, kind](int64_t first, int64_t count) {
       return tasks::sample_prompts(*task_, {.kind = kind, .factor = options_.factor, .noise = options_.noise},
                                    {.seed = options_.seed,
@@ -58,7 +58,7 @@ class Evaluation {
   Json setting(const std::string& kind, const std::string& predictor) const {
     Json json = {{"run", subject_.run},          {"task", task_->options().name}, {"prompt", kind},
                  {"predictor", predictor},       {"dims", task_->options().dims}, {"step", subject_.step},
-                 {"seed", subject_.options.seed}};
+                 {"seed", subject_.trained.seed}};
     if (active_dims() != task_->options().dims) json["active_dims"] = active_dims();
     if (predictor == "model") {
       json["parameters"] = subject_.decoder->parameter_count();
@@ -106,8 +106,8 @@ class Evaluation {
     base::check(looped || options_.loops.empty(), "{}: loops were asked for, but the model is not looped",
                 subject_.run);
     for (const int64_t loops : loop_counts) {
-      const Tensor errors = model_squared_errors(*subject_.decoder, draw(kind), options_.prompts, options_.batch, loops,
-                                                 report("model, " + kind));
+      const Tensor errors = models::model_squared_errors(*subject_.decoder, draw(kind), options_.prompts,
+                                                         options_.batch, loops, report("model, " + kind));
       Json json = setting(kind, "model");
       if (looped) json["loops"] = loops;
       write_columns("squared_error", json, "examples", counting(0, errors.size(1)), errors);
@@ -128,8 +128,8 @@ class Evaluation {
     const int64_t trained = subject_.decoder->options().loop.count;
     const int64_t loops = options_.by_loop < 0 ? 10 * trained : options_.by_loop;
     const int64_t examples = std::min(2 * active_dims(), options_.points - 1);
-    const Tensor errors = squared_errors_by_loop(*subject_.decoder, draw("standard"), options_.prompts, options_.batch,
-                                                 loops, examples, report("every loop"));
+    const Tensor errors = models::squared_errors_by_loop(*subject_.decoder, draw("standard"), options_.prompts,
+                                                         options_.batch, loops, examples, report("every loop"));
     Json json = setting("standard", "model");
     json["examples"] = examples;
     write_columns("squared_error_by_loop", json, "loops", counting(1, loops), errors);
@@ -146,6 +146,9 @@ class Evaluation {
 
 void evaluate(const Subject& subject, const EvaluationOptions& options, const std::function<void(base::Record)>& write,
               const std::function<void(const std::string&, double)>& progress) {
+  const int64_t dims = subject.decoder->input_dims();
+  base::check(dims == subject.trained.task.dims, "{}: the model takes {} dimensions, the task has {}", subject.run,
+              dims, subject.trained.task.dims);
   Evaluation(subject, options, write, progress).run();
 }
 

@@ -1,13 +1,11 @@
 #pragma once
 
-#include <filesystem>
 #include <functional>
 #include <string>
 
 #include "base/record.h"
 #include "eval/evaluation_options.h"
-#include "models/decoder.h"
-#include "train/options.h"
+#include "models/runs.h"
 
 namespace incontext::eval {
 
@@ -15,7 +13,7 @@ namespace incontext::eval {
 struct Subject {
   std::string run;  // name in records
   const models::Decoder* decoder = nullptr;
-  train::RunOptions options;
+  models::RunDescription trained;
   int64_t step = 0;
 };
 

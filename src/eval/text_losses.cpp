@@ -4,10 +4,8 @@
 #include <cmath>
 #include <numbers>
 
-#include "base/error.h"
 #include "eval/baselines/bootstrap.h"
-#include "ops/next_token_loss.h"
-#include "train/objective.h"
+#include "models/next_tokens.h"
 
 namespace incontext::eval {
 namespace {
@@ -43,34 +41,16 @@ std::vector<int64_t> doubling_groups(int64_t context) {
 
 }  // namespace
 
-Tensor held_out_losses(const models::Decoder& decoder, const tasks::PackedText& text, int64_t sequences, int64_t batch,
-                       const std::function<void(int64_t)>& done) {
-  const int64_t count = std::min(sequences, text.held_out_sequences());
-  base::check(count > 0,
-              "task.text: no held-out sequence; expected a larger held_out_fraction or a longer held-out text");
-  torch::NoGradGuard no_gradients;
-  std::vector<Tensor> parts;
-  for (int64_t first = 0; first < count; first += batch) {
-    const int64_t rows = std::min(batch, count - first);
-    const train::NextTokens next = train::next_tokens(decoder, text.held_out(first, rows).to(decoder.device()));
-    parts.push_back(ops::next_token_losses(decoder.operations(), next.hidden, decoder.head_weight(), next.targets)
-                        .view({rows, -1})
-                        .to(torch::kCPU, torch::kFloat64));
-    if (done) done(first + rows);
-  }
-  return torch::cat(parts);
-}
-
 void evaluate_text(const Subject& subject, const tasks::PackedText& text, const EvaluationOptions& options,
                    const std::function<void(base::Record)>& write,
                    const std::function<void(const std::string& what, double done)>& progress) {
   const double wanted = static_cast<double>(std::min(options.prompts, text.held_out_sequences()));
-  const Tensor losses = held_out_losses(*subject.decoder, text, options.prompts, options.batch, [&](int64_t done) {
-    progress("held-out text", static_cast<double>(done) / wanted);
-  });
+  const Tensor losses =
+      models::held_out_losses(*subject.decoder, text, options.prompts, options.batch,
+                              [&](int64_t done) { progress("held-out text", static_cast<double>(done) / wanted); });
   const Json setting = {{"run", subject.run},           {"task", tasks::kTextTask},
                         {"predictor", "model"},         {"step", subject.step},
-                        {"seed", subject.options.seed}, {"parameters", subject.decoder->parameter_count()},
+                        {"seed", subject.trained.seed}, {"parameters", subject.decoder->parameter_count()},
                         {"sequences", losses.size(0)},  {"context", losses.size(1)}};
   const Interval mean = bootstrap_columns(losses.mean(1, /*keepdim=*/true), options.bootstrap).front();
   write_interval(write, "held_out_loss", "nats per token", mean, setting);

@@ -8,11 +8,6 @@
 
 namespace incontext::eval {
 
-/// The loss (nats) of every token of the first `sequences` held-out sequences (fewer where there are fewer),
-/// [sequences, context] f64, `batch` at a time. `done` is told the number finished.
-torch::Tensor held_out_losses(const models::Decoder& decoder, const tasks::PackedText& text, int64_t sequences,
-                              int64_t batch, const std::function<void(int64_t)>& done = {});
-
 /// Measures a language model on held-out text: "held_out_loss" (nats per token), "perplexity" and "bits_per_byte" with
 /// bootstrap intervals over sequences, and "token_loss" by the token's position in its sequence, in groups of positions
 /// that double in size: how the model profits from context. Options of function classes have no effect.

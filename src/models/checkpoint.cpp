@@ -13,8 +13,6 @@ namespace {
 namespace fs = std::filesystem;
 using base::Json;
 
-constexpr const char* kModelType = "incontext";
-
 struct Config {
   DecoderOptions options;
   int64_t input_dims = 0;

@@ -7,6 +7,9 @@
 
 namespace incontext::models {
 
+/// model_type of our own folders, in config.json.
+inline constexpr const char* kModelType = "incontext";
+
 /// Writes config.json and model.safetensors, a folder in Hugging Face's layout. `extra` entries are added to
 /// config.json beside the model's own. Each file appears whole or not at all.
 void save_model(const Decoder& decoder, const std::filesystem::path& folder, const base::Json& extra = {});

@@ -59,6 +59,8 @@ struct TaskOptions {
   }
 
   bool is_text() const { return name == kTextTask; }
+  /// The objective (train/objectives) of a run that names none.
+  std::string default_objective() const { return is_text() ? "text" : "regression"; }
   std::string validate() const;
 };
 

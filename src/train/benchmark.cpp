@@ -65,10 +65,10 @@ void write_benchmark_start(const std::string& model, int64_t steps, const std::f
   const int64_t batch = options.training.batch_size;
   std::vector<torch::Tensor> xs, ys;
   for (int64_t step = 0; step < steps; ++step) {
-    const tasks::Batch prompts = trainer.objective().functions()->sample(
-        training_prompts(options, static_cast<uint64_t>(step * batch), batch, options.training.curriculum.at(step)));
-    xs.push_back(prompts.xs);
-    ys.push_back(prompts.ys);
+    const Samples prompts =
+        trainer.objective().sample(static_cast<uint64_t>(step * batch), batch, options.training.curriculum.at(step));
+    xs.push_back(prompts.at("xs"));
+    ys.push_back(prompts.at("ys"));
   }
   models::save_model(trainer.model(), folder);
   tensor::write_safetensors(folder / "prompts.safetensors", {{"xs", torch::stack(xs)}, {"ys", torch::stack(ys)}});

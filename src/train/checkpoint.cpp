@@ -10,12 +10,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kStateFile = "trainer_state.safetensors";
 constexpr const char* kFormat = "incontext-trainer-1";
 
 void write_state(const Trainer& trainer, const fs::path& path, uint64_t records_bytes) {
   tensor::NamedTensors tensors;
-  const auto& parameters = trainer.model().parameters();
+  const auto& parameters = trainer.optimizer().parameters();
   const auto& moments = trainer.optimizer().moments();
   for (size_t i = 0; i < parameters.size(); ++i) {
     tensors["first." + parameters[i].name] = moments[i].first;
@@ -38,14 +37,14 @@ uint64_t read_count(const tensor::SafetensorsFile& file, const char* key, const 
 
 fs::path save_checkpoint(const Trainer& trainer, const fs::path& run, uint64_t records_bytes) {
   const std::string number = fmt::format("{:06}", trainer.steps_done());
-  const fs::path target = run / (kCheckpointPrefix + number);
+  const fs::path target = run / (models::kCheckpointPrefix + number);
   if (fs::exists(target)) return target;
-  const fs::path partial = run / (kPartialPrefix + number);
+  const fs::path partial = run / (models::kPartialPrefix + number);
   fs::remove_all(partial);
   base::make_directories(partial);
   try {
-    trainer.objective().save_model(trainer.model(), partial);
-    write_state(trainer, partial / kStateFile, records_bytes);
+    trainer.objective().save(partial);
+    write_state(trainer, partial / models::kTrainerStateFile, records_bytes);
   } catch (...) {
     std::error_code ignored;
     fs::remove_all(partial, ignored);
@@ -56,13 +55,13 @@ fs::path save_checkpoint(const Trainer& trainer, const fs::path& run, uint64_t r
 }
 
 uint64_t load_checkpoint(Trainer& trainer, const fs::path& checkpoint) {
-  trainer.objective().load_model(trainer.model(), checkpoint);
-  const fs::path path = checkpoint / kStateFile;
+  trainer.objective().load(checkpoint);
+  const fs::path path = checkpoint / models::kTrainerStateFile;
   const tensor::SafetensorsFile file(path);
   const auto format = file.metadata().find("format");
   base::check(format != file.metadata().end() && format->second == kFormat, "{}: expected format {}", path.string(),
               kFormat);
-  const auto& parameters = trainer.model().parameters();
+  const auto& parameters = trainer.optimizer().parameters();
   auto& moments = trainer.optimizer().moments();
   for (size_t i = 0; i < parameters.size(); ++i) {
     for (const auto& [prefix, target] : {std::pair{"first.", &moments[i].first}, {"second.", &moments[i].second}}) {
@@ -79,7 +78,7 @@ void load_initial_weights(Trainer& trainer) {
   const fs::path folder = trainer.options().training.initial_weights;
   if (folder.empty()) return;
   base::check(fs::is_directory(folder), "training.initial_weights: {}: no such directory", folder.string());
-  trainer.objective().load_model(trainer.model(), latest_checkpoint(folder).value_or(folder));
+  trainer.objective().load_initial(models::model_folder_of(folder));
 }
 
 }  // namespace incontext::train

@@ -7,26 +7,29 @@ namespace {
 
 using torch::Tensor;
 
-bool same_shapes(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](const Tensor& left, const Tensor& right) { return left.sizes() == right.sizes(); });
+bool same_shapes(const Samples& a, const Samples& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& left, const auto& right) {
+    return left.first == right.first && left.second.sizes() == right.second.sizes();
+  });
 }
+
+int64_t count_of(const Samples& samples) { return samples.begin()->second.size(0); }
 
 }  // namespace
 
-GpuStep::GpuStep(const Objective& objective, models::Decoder& model, const Optimizer& optimizer, torch::Device device)
-    : objective_(objective), model_(model), optimizer_(optimizer), device_(device) {}
+GpuStep::GpuStep(Objective& objective, const Optimizer& optimizer) : objective_(objective), optimizer_(optimizer) {}
 
 GpuStep::Result GpuStep::run(const Request& request) {
   const bool drawn = !drawn_.empty() && drawn_first_ == request.first && drawn_stage_ == request.stage &&
-                     drawn_[0].size(0) == request.count;
+                     count_of(drawn_) == request.count;
   load(drawn ? drawn_ : objective_.sample(request.first, request.count, request.stage));
   if (request.stage.loops != loops_) {
     loops_ = request.stage.loops;
     graph_.reset();
     warm_ = false;
   }
-  const bool graphs = device_.is_cuda() && tensor::CudaGraph::available() && model_.operations().kernels;
+  const bool graphs =
+      objective_.device().is_cuda() && tensor::CudaGraph::available() && objective_.operations().kernels;
   if (graphs && warm_ && !graph_) {
     graph_ = std::make_unique<tensor::CudaGraph>();
     graph_->record([&] { compute(request.parts, request.stage); });
@@ -42,32 +45,49 @@ GpuStep::Result GpuStep::run(const Request& request) {
   drawn_stage_ = request.next_stage;
   drawn_ = objective_.sample(drawn_first_, request.count, request.next_stage);
   const Tensor results = results_.cpu();
-  return {results[0].item<double>(), results[1].item<double>()};
+  Result result{.loss = results[0].item<double>(), .gradient_norm = results[1].item<double>()};
+  for (size_t i = 0; i < losses_.size(); ++i) {
+    result.losses.push_back({losses_[i], results[static_cast<int64_t>(i) + 2].item<double>()});
+  }
+  return result;
 }
 
-void GpuStep::load(const std::vector<Tensor>& samples) {
+void GpuStep::load(const Samples& samples) {
   if (same_shapes(inputs_, samples)) {
-    for (size_t i = 0; i < samples.size(); ++i) inputs_[i].copy_(samples[i]);
+    for (const auto& [name, tensor] : samples) inputs_.at(name).copy_(tensor);
     return;
   }
   graph_.reset();
   warm_ = false;
   inputs_.clear();
-  for (const Tensor& tensor : samples) inputs_.push_back(tensor.to(device_));
+  for (const auto& [name, tensor] : samples) inputs_[name] = tensor.to(objective_.device());
 }
 
 void GpuStep::compute(int64_t parts, const Stage& stage) {
-  model_.zero_gradients();
-  const int64_t rows = inputs_[0].size(0) / parts;
+  objective_.zero_gradients();
+  const int64_t rows = count_of(inputs_) / parts;
   Tensor total;
+  std::vector<Tensor> values;
+  losses_.clear();
   for (int64_t part = 0; part < parts; ++part) {
-    std::vector<Tensor> samples;
-    for (const Tensor& input : inputs_) samples.push_back(input.narrow(0, part * rows, rows));
-    const Tensor loss = objective_.loss(model_, samples, stage) / static_cast<double>(parts);
+    Samples samples;
+    for (const auto& [name, input] : inputs_) samples[name] = input.narrow(0, part * rows, rows);
+    const Losses losses = objective_.losses(samples, stage);
+    const Tensor loss = total_loss(losses) / static_cast<double>(parts);
     loss.backward();
     total = total.defined() ? total + loss.detach() : loss.detach();
+    for (size_t i = 0; i < losses.size(); ++i) {
+      const Tensor value = losses[i].value.detach() / static_cast<double>(parts);
+      if (part == 0) {
+        losses_.push_back(losses[i].name);
+        values.push_back(value);
+      } else {
+        values.at(i) = values.at(i) + value;
+      }
+    }
   }
-  results_ = torch::stack({total, optimizer_.gradient_norm_tensor()});
+  values.insert(values.begin(), {total, optimizer_.gradient_norm_tensor()});
+  results_ = torch::stack(values);
 }
 
 }  // namespace incontext::train

@@ -4,16 +4,16 @@
 #include <vector>
 
 #include "tensor/cuda.h"
-#include "train/objective.h"
+#include "train/objectives/objective.h"
 #include "train/optimizer.h"
 
 namespace incontext::train {
 
-/// Loss and gradients of a training step on a GPU. What a step launches is recorded the second time that batches have
+/// Losses and gradients of a training step on a GPU. What a step launches is recorded the second time that batches have
 /// their shapes, and replayed from then on; meanwhile the processor draws the next step's samples.
 class GpuStep {
  public:
-  GpuStep(const Objective& objective, models::Decoder& model, const Optimizer& optimizer, torch::Device device);
+  GpuStep(Objective& objective, const Optimizer& optimizer);
 
   struct Request {
     uint64_t first = 0;  // samples first … first + count - 1, in `parts` parts
@@ -23,28 +23,28 @@ class GpuStep {
     Stage next_stage;  // of the step after it, which takes the next `count` samples
   };
   struct Result {
-    double loss = 0;
+    double loss = 0;  // what is minimised
+    std::vector<LossValue> losses = {};
     double gradient_norm = 0;
   };
-  /// Leaves the gradients of the mean loss in the model's parameters.
+  /// Leaves the gradients of the mean loss in the objective's parameters.
   Result run(const Request& request);
 
  private:
-  void load(const std::vector<torch::Tensor>& samples);
+  void load(const Samples& samples);
   void compute(int64_t parts, const Stage& stage);
 
-  const Objective& objective_;
-  models::Decoder& model_;
+  Objective& objective_;
   const Optimizer& optimizer_;
-  torch::Device device_;
-  std::vector<torch::Tensor> inputs_;  // on the device, where the recorded work reads them
-  torch::Tensor results_;              // [2]: loss and gradient norm, where it writes them
-  int64_t loops_ = 0;                  // the other thing, beside the inputs' shapes, that the work depends on
+  Samples inputs_;                   // on the device, where the recorded work reads them
+  torch::Tensor results_;            // [2 + losses]: what is minimised, the gradient norm, and each loss
+  std::vector<std::string> losses_;  // their names
+  int64_t loops_ = 0;                // the other thing, beside the inputs' shapes, that the work depends on
   std::unique_ptr<tensor::CudaGraph> graph_;
   bool warm_ = false;  // this work ran once
   uint64_t drawn_first_ = 0;
   Stage drawn_stage_;
-  std::vector<torch::Tensor> drawn_;
+  Samples drawn_;
 };
 
 }  // namespace incontext::train

@@ -26,9 +26,11 @@ std::vector<kernels::AdamParameter> as_kernel_parameters(std::vector<models::Nam
 
 }  // namespace
 
-Optimizer::Optimizer(const OptimizerOptions& options, std::vector<models::NamedTensor>& parameters)
-    : options_(options), parameters_(parameters) {
+Optimizer::Optimizer(const OptimizerOptions& options, const std::vector<models::NamedTensor>& parameters)
+    : options_(options) {
   for (const models::NamedTensor& parameter : parameters) {
+    if (!parameter.tensor.requires_grad()) continue;
+    parameters_.push_back(parameter);
     moments_.push_back(
         {torch::zeros_like(parameter.tensor, torch::kFloat32), torch::zeros_like(parameter.tensor, torch::kFloat32)});
   }

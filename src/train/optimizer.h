@@ -8,14 +8,16 @@
 
 namespace incontext::train {
 
-/// Adam and AdamW with the moments in the open, so that they can be saved.
+/// Adam and AdamW with the moments in the open, so that they can be saved. Only parameters that want a gradient are
+/// updated and have moments.
 class Optimizer {
  public:
   struct Moments {
     torch::Tensor first, second;  // shaped as the parameter
   };
 
-  Optimizer(const OptimizerOptions& options, std::vector<models::NamedTensor>& parameters);
+  /// Leaves out the parameters that want no gradient.
+  Optimizer(const OptimizerOptions& options, const std::vector<models::NamedTensor>& parameters);
 
   /// Euclidean norm over all gradients.
   double gradient_norm() const;
@@ -26,6 +28,8 @@ class Optimizer {
   /// the update from libtorch operations.
   void step(double learning_rate, double gradient_scale, int64_t step, bool use_kernels);
 
+  /// Those that are updated, and the moments of each.
+  const std::vector<models::NamedTensor>& parameters() const { return parameters_; }
   std::vector<Moments>& moments() { return moments_; }
   const std::vector<Moments>& moments() const { return moments_; }
 
@@ -33,7 +37,7 @@ class Optimizer {
   bool on_cpu() const;
 
   OptimizerOptions options_;
-  std::vector<models::NamedTensor>& parameters_;
+  std::vector<models::NamedTensor> parameters_;
   std::vector<Moments> moments_;
 };
 

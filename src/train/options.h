@@ -58,6 +58,7 @@ struct TrainingOptions {
   std::string precision = "f32";
   int64_t loop_window = 0;
   std::string initial_weights;
+  std::vector<std::string> freeze;
   OptimizerOptions optimizer;
   ScheduleOptions schedule;
   CurriculumOptions curriculum;
@@ -84,6 +85,8 @@ struct TrainingOptions {
             base::at_least(0));
     v.field("initial_weights", initial_weights,
             "run directory or model folder whose weights it begins with; empty: random ones");
+    v.field("freeze", freeze,
+            "names of parameters that stay as they are, in which * stands for any characters and ? for one");
     v.group("optimizer", optimizer, "update rule");
     v.group("schedule", schedule, "learning rate over time");
     v.group("curriculum", curriculum, "what grows during training");
@@ -104,11 +107,28 @@ struct TrainingOptions {
   }
 };
 
+/// What a run learns: the name of an objective (objectives/objective.h), and the options that this objective alone has.
+/// Written as `objective: NAME`, or as a group of `name` and the options.
+struct ObjectiveOptions {
+  std::string name;                          // empty: the one that goes with the task
+  base::Json values = base::Json::object();  // its options, once they are read or resolved all of them
+
+  /// An Error for an unknown objective, and for options that it does not have.
+  void read(const base::ConfigNode& node, const std::string& key);
+  base::Json json() const {
+    if (values.empty()) return name;
+    base::Json group = {{"name", name}};
+    group.update(values);
+    return group;
+  }
+};
+
 /// A whole run: what `incontext train` reads from a YAML file.
 struct RunOptions {
   uint64_t seed = 0;
   models::DecoderOptions model;
   tasks::TaskOptions task;
+  ObjectiveOptions objective;
   TrainingOptions training;
 
   template <class Visitor>
@@ -116,13 +136,16 @@ struct RunOptions {
     v.field("seed", seed, "of weights and data");
     v.group("model", model, "the decoder");
     v.group("task", task, "what it learns to learn");
+    v.field("objective", objective,
+            "what is minimised and measured: a name, or a group of `name` and its options; empty: the task's own "
+            "(regression, or text)");
     v.group("training", training, "how");
   }
 
   std::string validate() const;
 
-  /// Fills in what was left to other options (curriculum ends, loop window; of a language model its vocabulary and
-  /// longest sequence), and makes paths absolute.
+  /// Fills in what was left to other options (the objective, and what it says: curriculum ends, loop window; of a
+  /// language model its vocabulary and longest sequence), and makes paths absolute.
   void resolve();
 };
 

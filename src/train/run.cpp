@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <iostream>
+#include <map>
 #include <optional>
 
 #include "base/directory_lock.h"
@@ -9,6 +10,7 @@
 #include "base/progress.h"
 #include "base/signals.h"
 #include "base/text.h"
+#include "models/runs.h"
 #include "train/checkpoint.h"
 #include "train/run_log.h"
 
@@ -47,7 +49,9 @@ void check_same(const Json& before, const Json& now, const std::string& prefix, 
 void prepare_directory(const RunOptions& options, const RunPlace& place) {
   const fs::path config = place.directory / "config.yaml";
   if (place.resume && fs::exists(config)) {
-    check_same(base::options_to_json(read_run_options(place.directory)), base::options_to_json(options), "", config);
+    RunOptions before = read_run_options(place.directory);
+    before.resolve();  // it may be from a version with fewer options
+    check_same(base::options_to_json(before), base::options_to_json(options), "", config);
   } else {
     base::check(!holds_anything(place.directory),
                 "{}: exists already; choose another --out, or continue an interrupted run with --resume",
@@ -62,7 +66,7 @@ class Run {
   Run(const RunOptions& options, const RunPlace& place, torch::Device device, const ops::Settings& operations)
       : place_(place), trainer_(options, device, operations), name_(run_name(place.directory)) {
     uint64_t keep_bytes = 0;
-    if (const auto checkpoint = latest_checkpoint(place.directory)) {
+    if (const auto checkpoint = models::latest_checkpoint(place.directory)) {
       keep_bytes = load_checkpoint(trainer_, *checkpoint);
       result_.checkpoint = *checkpoint;
     } else {
@@ -72,13 +76,13 @@ class Run {
     log_.emplace(place.directory, place.command, options.training.logs, keep_bytes);
   }
 
-  RunResult go(const Evaluate& evaluate) {
+  RunResult go() {
     const TrainingOptions& training = trainer_.options().training;
     base::StopRequest stop("stopping after this step", "stopped at once; the last checkpoint stands");
     std::optional<base::Progress> progress;
     if (!place_.quiet) {
-      if (const tasks::PackedText* text = trainer_.objective().text()) {
-        for (const std::string& note : text->notes()) std::cerr << "note: " << base::printable(note) << "\n";
+      for (const std::string& note : trainer_.objective().notes()) {
+        std::cerr << "note: " << base::printable(note) << "\n";
       }
       progress.emplace(name_, training.steps, "steps");
       progress->start_from(trainer_.steps_done());
@@ -89,8 +93,8 @@ class Run {
       const StepStats stats = step();
       const bool last = stats.step == training.steps;
       if (stats.step % training.log_every == 0 || last) write_stats(stats);
-      if (evaluate && ((training.evaluate_every > 0 && stats.step % training.evaluate_every == 0) || last)) {
-        evaluation = evaluate(trainer_, [&](base::Record record) { write(std::move(record)); });
+      if ((training.evaluate_every > 0 && stats.step % training.evaluate_every == 0) || last) {
+        evaluation = trainer_.objective().evaluate([&](base::Record record) { write(std::move(record)); });
       }
       if (stats.step % training.checkpoint_every == 0 || last) checkpoint();
       if (progress) progress->update(stats.step, fmt::format("loss {:.4f}  {}", shown_loss_, evaluation));
@@ -115,6 +119,7 @@ class Run {
     try {
       const StepStats stats = trainer_.step();
       loss_sum_ += stats.loss;
+      for (const LossValue& loss : stats.losses) loss_sums_[loss.name] += loss.value;
       ++loss_count_;
       if (loss_count_ == 1 && shown_loss_ == 0) shown_loss_ = stats.loss;
       return stats;
@@ -136,7 +141,7 @@ class Run {
     Json setting = Json::object();
     if (stats.stage.points > 0) setting = {{"points", stats.stage.points}, {"active_dims", stats.stage.dims}};
     if (stats.stage.loops > 0) setting["loop_budget"] = stats.stage.loops;
-    const auto record = [&](const char* what, double value) {
+    const auto record = [&](const std::string& what, double value) {
       base::Record entry;
       entry.what = what;
       entry.value = value;
@@ -144,16 +149,23 @@ class Run {
       write(std::move(entry));
     };
     record("training_loss", shown_loss_);
+    // A single loss is the training loss.
+    if (loss_sums_.size() > 1) {
+      for (const LossValue& loss : stats.losses) {
+        record("loss_" + loss.name, loss_sums_.at(loss.name) / static_cast<double>(loss_count_));
+      }
+    }
     record("gradient_norm", stats.gradient_norm);
     record("learning_rate", stats.learning_rate);
     loss_sum_ = 0;
+    loss_sums_.clear();
     loss_count_ = 0;
   }
 
   void checkpoint() {
     log_->sync();
     result_.checkpoint = save_checkpoint(trainer_, place_.directory, log_->records_bytes());
-    prune_checkpoints(place_.directory, trainer_.options().training.keep_checkpoints);
+    models::prune_checkpoints(place_.directory, trainer_.options().training.keep_checkpoints);
   }
 
   RunPlace place_;
@@ -162,6 +174,7 @@ class Run {
   std::optional<RunLog> log_;
   RunResult result_;
   double loss_sum_ = 0;
+  std::map<std::string, double> loss_sums_;  // of each of the objective's
   int64_t loss_count_ = 0;
   double shown_loss_ = 0;
 };
@@ -169,21 +182,19 @@ class Run {
 }  // namespace
 
 RunOptions read_run_options(const fs::path& run) {
-  const fs::path path = run / "config.yaml";
-  base::check(fs::exists(path), "{}: not a run directory: config.yaml is missing", run.string());
   RunOptions options;
-  base::read_options(base::load_yaml(path), options);
+  base::read_options(models::read_run_config(run), options);
   return options;
 }
 
 RunResult run_training(const RunOptions& options, const RunPlace& place, torch::Device device,
-                       const ops::Settings& operations, const Evaluate& evaluate) {
+                       const ops::Settings& operations) {
   RunOptions resolved = options;
   resolved.resolve();
   prepare_directory(resolved, place);
   const base::DirectoryLock lock(place.directory);
   Run run(resolved, place, device, operations);
-  return run.go(evaluate);
+  return run.go();
 }
 
 }  // namespace incontext::train

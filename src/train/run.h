@@ -1,10 +1,8 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
 #include <string>
 
-#include "base/record.h"
 #include "train/trainer.h"
 
 namespace incontext::train {
@@ -16,10 +14,6 @@ struct RunPlace {
   std::string command = {};  // what the user typed
   bool quiet = false;        // no progress line
 };
-
-/// Measures the model on held-out prompts; called every training.evaluate_every steps and at the end. Returns what the
-/// progress shows ("error 0.031 at 10 examples"). The step's number is in the trainer.
-using Evaluate = std::function<std::string(const Trainer& trainer, const std::function<void(base::Record)>& write)>;
 
 struct RunResult {
   int64_t steps_done = 0;
@@ -34,12 +28,12 @@ struct RunResult {
 /// Reads config.yaml of a run.
 RunOptions read_run_options(const std::filesystem::path& run);
 
-/// Trains until training.steps, writing config.yaml, records and checkpoints. SIGINT and SIGTERM end it after the
-/// current step with a checkpoint. With place.resume an interrupted run goes on from its last checkpoint, and gives the
-/// same numbers as one that was never interrupted; its options must be the same but for steps and the logging and
-/// checkpoint intervals. A directory that holds anything is otherwise an Error. Diverged names the step and the last
-/// good checkpoint.
+/// Trains until training.steps, writing config.yaml, records and checkpoints, and evaluating the objective. SIGINT and
+/// SIGTERM end it after the current step with a checkpoint. With place.resume an interrupted run goes on from its last
+/// checkpoint, and gives the same numbers as one that was never interrupted; its options must be the same but for steps
+/// and the logging and checkpoint intervals. A directory that holds anything is otherwise an Error. Diverged names the
+/// step and the last good checkpoint.
 RunResult run_training(const RunOptions& options, const RunPlace& place, torch::Device device,
-                       const ops::Settings& operations, const Evaluate& evaluate);
+                       const ops::Settings& operations);
 
 }  // namespace incontext::train

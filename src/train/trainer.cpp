@@ -12,21 +12,34 @@ RunOptions resolved(RunOptions options) {
   return options;
 }
 
-}  // namespace
-
-Trainer::Trainer(const RunOptions& options, torch::Device device, const ops::Settings& operations)
-    : options_(resolved(options)),
-      objective_(make_objective(options_)),
-      model_(options_.model, objective_->input_dims(), options_.seed, device),
-      optimizer_(options_.training.optimizer, model_.parameters()) {
-  const std::string& precision = options_.training.precision;
+ops::Settings settings_of(const RunOptions& options, torch::Device device, ops::Settings operations) {
+  const std::string& precision = options.training.precision;
   base::check(precision != "tf32" || device.is_cuda(),
               "training.precision: tf32 is arithmetic of NVIDIA's GPUs (--device cuda); expected f32 or bf16 on {}",
               device.str());
   tensor::allow_tf32(precision == "tf32");
-  model_.operations() = operations;
-  if (precision == "bf16") model_.operations().precision = kernels::Precision::bf16;
-  if (device.is_cuda()) gpu_step_ = std::make_unique<GpuStep>(*objective_, model_, optimizer_, device);
+  if (precision == "bf16") operations.precision = kernels::Precision::bf16;
+  return operations;
+}
+
+// Adds the losses of one of `parts` parts of a batch.
+void add_values(const Losses& losses, int64_t parts, std::vector<LossValue>& sums) {
+  if (sums.empty()) {
+    for (const Loss& loss : losses) sums.push_back({.name = loss.name});
+  }
+  for (size_t i = 0; i < losses.size(); ++i) {
+    sums.at(i).value += losses[i].value.item<double>() / static_cast<double>(parts);
+  }
+}
+
+}  // namespace
+
+Trainer::Trainer(const RunOptions& options, torch::Device device, const ops::Settings& operations)
+    : options_(resolved(options)),
+      objective_(make_objective(
+          {.options = options_, .device = device, .operations = settings_of(options_, device, operations)})),
+      optimizer_(options_.training.optimizer, objective_->parameters()) {
+  if (device.is_cuda()) gpu_step_ = std::make_unique<GpuStep>(*objective_, optimizer_);
 }
 
 StepStats Trainer::step() {
@@ -48,7 +61,7 @@ StepStats Trainer::step() {
   }
   const bool clip = training.clip_norm > 0 && stats.gradient_norm > training.clip_norm;
   optimizer_.step(stats.learning_rate, clip ? training.clip_norm / stats.gradient_norm : 1, stats.step,
-                  model_.operations().kernels);
+                  objective_->operations().kernels);
   ++steps_done_;
   return stats;
 }
@@ -63,16 +76,18 @@ void Trainer::compute_gradients(StepStats& stats) {
                                                    .stage = stats.stage,
                                                    .next_stage = training.curriculum.at(steps_done_ + 1)});
     stats.loss = result.loss;
+    stats.losses = result.losses;
     stats.gradient_norm = result.gradient_norm;
     return;
   }
-  model_.zero_gradients();
+  objective_->zero_gradients();
   const int64_t part = training.batch_size / training.accumulation;
   for (int64_t i = 0; i < training.accumulation; ++i) {
     const auto samples = objective_->sample(first + static_cast<uint64_t>(i * part), part, stats.stage);
-    const torch::Tensor loss =
-        objective_->loss(model_, samples, stats.stage) / static_cast<double>(training.accumulation);
+    const Losses losses = objective_->losses(samples, stats.stage);
+    const torch::Tensor loss = total_loss(losses) / static_cast<double>(training.accumulation);
     stats.loss += loss.item<double>();
+    add_values(losses, training.accumulation, stats.losses);
     if (!std::isfinite(stats.loss)) return;
     loss.backward();
   }

@@ -3,17 +3,17 @@
 #include <memory>
 
 #include "base/error.h"
-#include "models/decoder.h"
 #include "train/gpu_step.h"
-#include "train/objective.h"
+#include "train/objectives/objective.h"
 #include "train/optimizer.h"
 #include "train/options.h"
 
 namespace incontext::train {
 
 struct StepStats {
-  int64_t step = 0;  // 1-based: steps done, this one included
-  double loss = 0;
+  int64_t step = 0;                    // 1-based: steps done, this one included
+  double loss = 0;                     // what was minimised
+  std::vector<LossValue> losses = {};  // of all the objective's losses
   double gradient_norm = 0;
   double learning_rate = 0;
   Stage stage;  // of the curriculum
@@ -25,7 +25,7 @@ class Diverged : public base::Error {
   using base::Error::Error;
 };
 
-/// Model, objective and optimizer, advanced one step at a time. A step is a pure function of the weights, the moments,
+/// Objective and optimizer, advanced one step at a time. A step is a pure function of the weights, the moments,
 /// the options and the step's number, which is what makes resuming exact: there is no other state.
 class Trainer {
  public:
@@ -37,10 +37,12 @@ class Trainer {
   int64_t steps_done() const { return steps_done_; }
   void set_steps_done(int64_t steps) { steps_done_ = steps; }
   const RunOptions& options() const { return options_; }
-  models::Decoder& model() { return model_; }
-  const models::Decoder& model() const { return model_; }
+  /// The objective's first.
+  models::Decoder& model() { return objective_->model(); }
+  const models::Decoder& model() const { return static_cast<const Objective&>(*objective_).model(); }
   Optimizer& optimizer() { return optimizer_; }
   const Optimizer& optimizer() const { return optimizer_; }
+  Objective& objective() { return *objective_; }
   const Objective& objective() const { return *objective_; }
 
  private:
@@ -50,7 +52,6 @@ class Trainer {
 
   RunOptions options_;
   std::unique_ptr<Objective> objective_;
-  models::Decoder model_;
   Optimizer optimizer_;
   std::unique_ptr<GpuStep> gpu_step_;  // on a GPU
   int64_t steps_done_ = 0;

@@ -225,5 +225,53 @@ TEST(Options, HelpNamesEveryField) {
   EXPECT_CONTAINS(help, "optimizer steps (default 100; from 1 to 1000000)");
 }
 
+// What it may hold depends on what is read of it first.
+struct Shape {
+  std::string kind = "dot";
+  std::optional<double> radius;
+  void read(const ConfigNode& node, const std::string& name) {
+    const ConfigNode* given = node.find("kind");
+    check(given != nullptr, "{}: {}: expected a kind", node.where, name);
+    kind = given->scalar;
+    if (const ConfigNode* size = node.find("radius")) {
+      radius.emplace();
+      detail::read_scalar(*size, name + ".radius", positive(), *radius);
+    }
+  }
+  Json json() const { return radius ? Json{{"kind", kind}, {"radius", *radius}} : Json{{"kind", kind}}; }
+};
+
+struct ShapeOptions {
+  Shape shape;
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.field("shape", shape, "what is drawn");
+  }
+};
+
+TEST(Options, AFieldMayReadItself) {
+  ShapeOptions options;
+  read_options(parse_yaml("shape: {kind: circle, radius: 2}", "a.yaml"), options);
+  EXPECT_EQ(options_to_json(options), (Json{{"shape", {{"kind", "circle"}, {"radius", 2.0}}}}));
+  EXPECT_EQ(error_of([&] { read_options(parse_yaml("\nshape: {radius: 2}", "a.yaml"), options); }),
+            "a.yaml:2: shape: expected a kind");
+  EXPECT_CONTAINS(error_of([&] { read_options(parse_yaml("shape:\n  kind: circle\n  radius: 0", "a.yaml"), options); }),
+                  "a.yaml:3: shape.radius: expected a number above 0");
+  EXPECT_CONTAINS(options_help<ShapeOptions>(), "what is drawn (default {\"kind\":\"dot\"})");
+}
+
+TEST(Options, OneOptionOfAFileIsReadByItsName) {
+  const ConfigNode node = parse_yaml("steps: 7\noptimizer: {name: sgd}", "a.yaml");
+  int64_t steps = 1;
+  std::string name = "adam", title = "none";
+  read_option(node, "steps", steps);
+  read_option(node, "optimizer.name", name);
+  read_option(node, "optimizer.title.text", title);
+  EXPECT_EQ(steps, 7);
+  EXPECT_EQ(name, "sgd");
+  EXPECT_EQ(title, "none");
+  EXPECT_CONTAINS(error_of([&] { read_option(node, "optimizer.name", steps); }), "a.yaml:2: optimizer.name: expected");
+}
+
 }  // namespace
 }  // namespace incontext::base

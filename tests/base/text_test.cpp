@@ -79,6 +79,23 @@ TEST(Text, QuotesCsvFields) {
   EXPECT_EQ(csv_line({"a", "b,c", ""}), "a,\"b,c\",\n");
 }
 
+TEST(Text, PatternsStandForWholeTexts) {
+  for (const char* pattern :
+       {"layers.0.mlp.up", "layers.*", "*.up", "*", "l*0*up", "layers.?.mlp.*", "**layers*up**"}) {
+    EXPECT_TRUE(matches_pattern("layers.0.mlp.up", pattern)) << pattern;
+  }
+  for (const char* pattern : {"", "layers", "layers.0.mlp.u", "layers.0.mlp.up?", "?", "*.down", "l*1*up", "mlp.*"}) {
+    EXPECT_FALSE(matches_pattern("layers.0.mlp.up", pattern)) << pattern;
+  }
+  EXPECT_TRUE(matches_pattern("", ""));
+  EXPECT_TRUE(matches_pattern("", "*"));
+  EXPECT_FALSE(matches_pattern("", "?"));
+  EXPECT_TRUE(matches_pattern("aabab", "*ab")) << "the star takes more than at first";
+  EXPECT_FALSE(matches_pattern("abcabd", "*ab?bd*"));
+  const std::string many(200, 'a');
+  EXPECT_FALSE(matches_pattern(many, "*a*a*a*a*a*a*a*a*a*a*a*a*b")) << "and no time without end";
+}
+
 TEST(Text, WholeNumbersAreDigitsAlone) {
   EXPECT_EQ(whole_number("000120"), 120);
   EXPECT_EQ(whole_number("9223372036854775807"), INT64_MAX);

@@ -5,7 +5,7 @@
 #include "models/checkpoint.h"
 #include "support/temporary_directory.h"
 #include "tensor/safetensors.h"
-#include "train/objective.h"
+#include "train/objectives/regression.h"
 
 namespace incontext::train {
 namespace {

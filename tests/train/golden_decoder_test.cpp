@@ -6,7 +6,7 @@
 #include "models/prompt_model.h"
 #include "support/tensor_close.h"
 #include "tensor/safetensors.h"
-#include "train/objective.h"
+#include "train/objectives/regression.h"
 #include "train/optimizer.h"
 
 namespace incontext::train {

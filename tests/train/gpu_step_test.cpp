@@ -33,10 +33,10 @@ TEST(GpuStep, IsTheTrainersStep) {
     RunOptions options = changing_run();
     options.training.accumulation = parts;
     Trainer trainer(options, torch::kCPU, {});
-    const Trainer other(options, torch::kCPU, {});  // for its objective
-    models::Decoder model(trainer.options().model, trainer.objective().input_dims(), options.seed, torch::kCPU);
-    Optimizer optimizer(options.training.optimizer, model.parameters());
-    GpuStep step(other.objective(), model, optimizer, torch::kCPU);
+    const auto objective = make_objective(
+        {.options = trainer.options(), .device = torch::kCPU, .operations = trainer.model().operations()});
+    Optimizer optimizer(options.training.optimizer, objective->parameters());
+    GpuStep step(*objective, optimizer);
     const CurriculumOptions& curriculum = trainer.options().training.curriculum;
     for (int64_t i = 0; i < 20; ++i) {
       SCOPED_TRACE(i);
@@ -47,6 +47,9 @@ TEST(GpuStep, IsTheTrainersStep) {
                                                .stage = curriculum.at(i),
                                                .next_stage = curriculum.at(i + 1)});
       EXPECT_NEAR(result.loss, stats.loss, 2e-6 * stats.loss);
+      ASSERT_EQ(result.losses.size(), 1u);
+      EXPECT_EQ(result.losses[0].name, "squared_error");
+      EXPECT_NEAR(result.losses[0].value, stats.losses.at(0).value, 2e-6 * stats.loss);
       EXPECT_NEAR(result.gradient_norm, stats.gradient_norm, 2e-5 * stats.gradient_norm);
       optimizer.step(stats.learning_rate, 1, i + 1, /*use_kernels=*/true);
     }
@@ -56,15 +59,16 @@ TEST(GpuStep, IsTheTrainersStep) {
 TEST(GpuStep, LosesNoSampleWhenStepsAreLeftOut) {
   const RunOptions options = changing_run();
   const Trainer trainer(options, torch::kCPU, {});
-  models::Decoder model(trainer.options().model, trainer.objective().input_dims(), options.seed, torch::kCPU);
-  Optimizer optimizer(options.training.optimizer, model.parameters());
+  const auto objective =
+      make_objective({.options = trainer.options(), .device = torch::kCPU, .operations = trainer.model().operations()});
+  Optimizer optimizer(options.training.optimizer, objective->parameters());
   const Stage stage = trainer.options().training.curriculum.at(0);
   const auto loss_of = [&](GpuStep& step, uint64_t first) {
     return step.run({.first = first, .count = 8, .parts = 1, .stage = stage, .next_stage = stage}).loss;
   };
-  GpuStep fresh(trainer.objective(), model, optimizer, torch::kCPU);
+  GpuStep fresh(*objective, optimizer);
   const double third = loss_of(fresh, 16);
-  GpuStep used(trainer.objective(), model, optimizer, torch::kCPU);
+  GpuStep used(*objective, optimizer);
   const double first = loss_of(used, 0);
   EXPECT_NE(first, third);
   EXPECT_EQ(loss_of(used, 16), third) << "drew samples 8 to 15 for the next step, which then was another";

@@ -4,9 +4,8 @@
 
 #include <fstream>
 
-#include "eval/held_out.h"
+#include "models/checkpoint_folders.h"
 #include "support/temporary_directory.h"
-#include "train/checkpoint.h"
 #include "train/run_log.h"
 
 namespace incontext::train {
@@ -36,7 +35,7 @@ RunOptions options_for(int64_t steps) {
 
 RunResult run(const fs::path& directory, int64_t steps, bool resume = false) {
   return run_training(options_for(steps), {.directory = directory, .resume = resume, .command = "test", .quiet = true},
-                      torch::kCPU, {}, eval::measure_held_out);
+                      torch::kCPU, {});
 }
 
 std::vector<std::string> measured(const fs::path& directory) {
@@ -105,7 +104,7 @@ TEST(Run, ResumeRefusesOtherOptionsButTakesMoreSteps) {
   RunOptions other = options_for(6);
   other.training.learning_rate = 2e-2;
   try {
-    run_training(other, {.directory = place / "run", .resume = true, .quiet = true}, torch::kCPU, {}, {});
+    run_training(other, {.directory = place / "run", .resume = true, .quiet = true}, torch::kCPU, {});
     FAIL() << "expected an Error";
   } catch (const base::Error& error) {
     EXPECT_NE(std::string(error.what()).find("training.learning_rate"), std::string::npos) << error.what();
@@ -118,7 +117,7 @@ TEST(Run, KeepsTheNewestCheckpoints) {
   run(place / "run", 22);
   EXPECT_FALSE(fs::exists(place / "run" / "checkpoint-000015"));
   EXPECT_TRUE(fs::exists(place / "run" / "checkpoint-000020"));
-  EXPECT_EQ(latest_checkpoint(place / "run"), place / "run" / "checkpoint-000022");
+  EXPECT_EQ(models::latest_checkpoint(place / "run"), place / "run" / "checkpoint-000022");
 }
 
 TEST(Run, DivergenceNamesTheLastGoodCheckpoint) {
@@ -126,14 +125,14 @@ TEST(Run, DivergenceNamesTheLastGoodCheckpoint) {
   RunOptions options = options_for(100);
   options.training.learning_rate = 1e30;
   try {
-    run_training(options, {.directory = place / "run", .quiet = true}, torch::kCPU, {}, {});
+    run_training(options, {.directory = place / "run", .quiet = true}, torch::kCPU, {});
     FAIL() << "expected Diverged";
   } catch (const Diverged& error) {
     const std::string message = error.what();
     EXPECT_NE(message.find("at step "), std::string::npos) << message;
     EXPECT_NE(message.find("checkpoint-0000"), std::string::npos) << message;
   }
-  EXPECT_TRUE(latest_checkpoint(place / "run").has_value());
+  EXPECT_TRUE(models::latest_checkpoint(place / "run").has_value());
 }
 
 }  // namespace

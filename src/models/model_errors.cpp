@@ -1,11 +1,11 @@
-#include "eval/model_errors.h"
+#include "models/model_errors.h"
 
 #include <algorithm>
 
 #include "base/error.h"
 #include "models/prompt_model.h"
 
-namespace incontext::eval {
+namespace incontext::models {
 namespace {
 
 using torch::Tensor;
@@ -24,9 +24,9 @@ Tensor collect(int64_t prompts, int64_t batch, const std::function<void(int64_t)
 
 }  // namespace
 
-Tensor model_predictions(const models::Decoder& decoder, const tasks::Prompts& prompts, int64_t loops) {
+Tensor model_predictions(const Decoder& decoder, const tasks::Prompts& prompts, int64_t loops) {
   const auto answer = [&](const Tensor& xs, const Tensor& ys) {
-    return models::predict_once(decoder, xs.to(decoder.device()), ys.to(decoder.device()), loops).cpu();
+    return predict_once(decoder, xs.to(decoder.device()), ys.to(decoder.device()), loops).cpu();
   };
   if (prompts.query_in_sequence) return answer(prompts.xs, prompts.ys);
   std::vector<Tensor> columns;
@@ -37,7 +37,7 @@ Tensor model_predictions(const models::Decoder& decoder, const tasks::Prompts& p
   return torch::stack(columns, 1);
 }
 
-Tensor model_squared_errors(const models::Decoder& decoder, const DrawPrompts& draw, int64_t prompts, int64_t batch,
+Tensor model_squared_errors(const Decoder& decoder, const DrawPrompts& draw, int64_t prompts, int64_t batch,
                             int64_t loops, const std::function<void(int64_t)>& done) {
   return collect(prompts, batch, done, [&](int64_t first, int64_t count) {
     const tasks::Prompts drawn = draw(first, count);
@@ -45,7 +45,7 @@ Tensor model_squared_errors(const models::Decoder& decoder, const DrawPrompts& d
   });
 }
 
-Tensor squared_errors_by_loop(const models::Decoder& decoder, const DrawPrompts& draw, int64_t prompts, int64_t batch,
+Tensor squared_errors_by_loop(const Decoder& decoder, const DrawPrompts& draw, int64_t prompts, int64_t batch,
                               int64_t loops, int64_t examples, const std::function<void(int64_t)>& done) {
   base::check(decoder.options().looped(), "[squared_errors_by_loop] the model is not looped");
   return collect(prompts, batch, done, [&](int64_t first, int64_t count) {
@@ -57,13 +57,13 @@ Tensor squared_errors_by_loop(const models::Decoder& decoder, const DrawPrompts&
     const Tensor truth = drawn.query_ys.select(1, examples);
     std::vector<Tensor> columns;
     // Examples after the one that is read cannot matter to a causal model.
-    models::predict(decoder, drawn.xs.narrow(1, 0, examples + 1).to(decoder.device()),
-                    drawn.ys.narrow(1, 0, examples + 1).to(decoder.device()), {.count = loops},
-                    [&](int64_t, const Tensor& prediction) {
-                      columns.push_back((prediction.select(1, examples).cpu() - truth).square());
-                    });
+    predict(decoder, drawn.xs.narrow(1, 0, examples + 1).to(decoder.device()),
+            drawn.ys.narrow(1, 0, examples + 1).to(decoder.device()), {.count = loops},
+            [&](int64_t, const Tensor& prediction) {
+              columns.push_back((prediction.select(1, examples).cpu() - truth).square());
+            });
     return torch::stack(columns, 1);
   });
 }
 
-}  // namespace incontext::eval
+}  // namespace incontext::models
