@@ -28,13 +28,16 @@ def main():
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         tokens, scores, gaps = list(ids), [], []
         with torch.no_grad():
+            past, step = None, torch.tensor([tokens])
             for _ in range(TOKENS):
-                logits = model(torch.tensor([tokens])).logits[0, -1].double()
+                output = model(step, past_key_values=past, use_cache=True)
+                past, logits = output.past_key_values, output.logits[0, -1].double()
                 best = int(logits.argmax())
                 scores.append(round(float(torch.log_softmax(logits, 0)[best]), 6))
                 top = torch.topk(logits, 2).values
                 gaps.append(float(top[0] - top[1]))
                 tokens.append(best)
+                step = torch.tensor([[best]])
         print(repr(tokenizer.decode(tokens[len(ids):])), "closest choice", min(gaps))
         cases.append({"prompt": ids, "tokens": tokens[len(ids):], "logprobs": scores})
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()

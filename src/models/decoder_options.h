@@ -91,6 +91,7 @@ struct DecoderOptions {
   double init_std = 0.02;
   LoopOptions loop;
   int64_t vocabulary = 0;
+  std::string family = "";
   bool tied_embeddings = false;
   int64_t token_width = 0;
   std::string norm_place = "before";
@@ -127,6 +128,10 @@ struct DecoderOptions {
     v.field("init_std", init_std, "standard deviation of initial weights", base::positive());
     v.group("loop", loop, "the looped form");
     v.field("vocabulary", vocabulary, "number of tokens; 0: the model reads vectors", base::at_least(0));
+    v.field(
+        "family", family,
+        "of a language model: the model_type of the folders that it is written as; empty: llama where that can hold "
+        "it, else incontext");
     v.field("tied_embeddings", tied_embeddings, "the head is the transposed table of token embeddings");
     v.field("token_width", token_width, "size of a token's embedding when it is not `width`; 0: it is",
             base::at_least(0));

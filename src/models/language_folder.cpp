@@ -85,6 +85,13 @@ std::string family_problem(const std::string& family, const DecoderOptions& opti
   return row.problem(options);
 }
 
+LanguageConfig describe_language_folder(const fs::path& folder) {
+  LanguageConfig config = read_language_config(folder);
+  settle_head(config, WeightFiles(folder));
+  config.options.family = config.model_type;
+  return config;
+}
+
 void save_language_folder(const Decoder& decoder, const fs::path& folder, const LanguageFolderOptions& options) {
   const Family& family = families().at(options.family, "model.family");
   Assembly assembly(family, decoder.options());
@@ -118,9 +125,8 @@ void save_language_folder(const Decoder& decoder, const fs::path& folder, const 
 }
 
 void load_language_parameters(Decoder& decoder, const fs::path& folder) {
-  LanguageConfig config = read_language_config(folder);
+  const LanguageConfig config = describe_language_folder(folder);
   const WeightFiles files(folder);
-  settle_head(config, files);
   const DecoderOptions& options = decoder.options();
   base::check(config.options.layers == options.layers, "{}: expected {} layers, got {}", folder.string(),
               options.layers, config.options.layers);

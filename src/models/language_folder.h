@@ -16,6 +16,10 @@ namespace incontext::models {
 /// "" when the family can be written from these options alone, else what is different.
 std::string family_problem(const std::string& family, const DecoderOptions& options);
 
+/// What a model folder is, before its weights are read into a decoder: read_language_config(), with the head that is
+/// there (settle_head()) and with options.family.
+LanguageConfig describe_language_folder(const std::filesystem::path& folder);
+
 struct LanguageFolderOptions {
   std::string family = "llama";  // model_type
   /// The config.json that the model was opened with: it is written again, with the types that its tensors have now.

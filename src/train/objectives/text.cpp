@@ -43,10 +43,25 @@ class Text : public Objective {
 
   std::vector<std::string> notes() const override { return text_.notes(); }
 
-  // A folder that opens by itself: with its tokenizer.
+  // A folder that opens by itself: with its tokenizer. A model that was opened stays of its family, and keeps what its
+  // config.json says.
   void save(const fs::path& folder) const override {
-    const text::SpecialTokens& special = text_.tokenizer().special_tokens();
-    models::save_language_folder(decoder_, folder, {.bos_id = special.bos, .eos_id = special.eos});
+    models::LanguageFolderOptions written{.family = options().model.family};
+    if (source_.empty()) {
+      const text::SpecialTokens& special = text_.tokenizer().special_tokens();
+      written.bos_id = special.bos;
+      written.eos_id = special.eos;
+      models::save_language_folder(decoder_, folder, written);
+    } else {
+      const models::WeightFiles files(source_);
+      written.config = models::describe_language_folder(source_).json;
+      written.source = &files;
+      const fs::path generation = source_ / "generation_config.json";
+      if (fs::exists(generation)) {
+        base::write_file_atomic(folder / generation.filename(), base::read_file(generation));
+      }
+      models::save_language_folder(decoder_, folder, written);
+    }
     if (options().task.text.tokenizer == "bytes") {
       base::write_file_atomic(folder / "tokenizer.json", text::byte_tokenizer_json());
       base::write_file_atomic(folder / "tokenizer_config.json", text::byte_tokenizer_config_json());
@@ -57,6 +72,15 @@ class Text : public Objective {
       const fs::path source = fs::path(options().task.text.tokenizer) / name;
       if (fs::exists(source)) base::write_file_atomic(folder / name, base::read_file(source));
     }
+  }
+
+  void load(const fs::path& folder) override {
+    Objective::load(folder);
+    source_ = folder;
+  }
+  void load_initial(const fs::path& folder) override {
+    Objective::load_initial(folder);
+    source_ = folder;
   }
 
  private:
@@ -70,15 +94,34 @@ class Text : public Objective {
 
   tasks::PackedText text_;
   models::Decoder& decoder_;
+  fs::path source_;  // the folder that the weights came from; empty: drawn
 };
 
 std::unique_ptr<Objective> make_text(const ObjectiveBuild& build) { return std::make_unique<Text>(build); }
 
+// A run that begins with a model's weights begins with its options and its tokenizer, where it names none.
+void begin_with_folder(RunOptions& options) {
+  const bool nothing_said = base::options_to_json(options.model) == base::options_to_json(models::DecoderOptions());
+  // A run that goes on has its options, and the folder may be gone.
+  if (!nothing_said && !fs::exists(options.training.initial_weights)) return;
+  const fs::path folder = models::model_folder_of(options.training.initial_weights);
+  if (nothing_said) options.model = models::describe_language_folder(folder).options;
+  tasks::TextOptions& text = options.task.text;
+  const bool has_tokenizer = fs::exists(folder / "tokenizer.json") || fs::exists(folder / "tokenizer.model") ||
+                             fs::exists(folder / "vocab.json");
+  if (text.tokenizer == tasks::TextOptions().tokenizer && has_tokenizer) text.tokenizer = folder.string();
+}
+
 void resolve_text(RunOptions& options) {
   tasks::TextOptions& text = options.task.text;
+  if (!options.training.initial_weights.empty()) begin_with_folder(options);
   text.resolve_paths();
-  if (options.model.vocabulary == 0) options.model.vocabulary = tasks::open_text_tokenizer(text)->vocab_size();
-  options.model.max_positions = text.context;
+  models::DecoderOptions& model = options.model;
+  if (model.vocabulary == 0) model.vocabulary = tasks::open_text_tokenizer(text)->vocab_size();
+  // A model that was opened keeps its own context.
+  const bool opened = !options.training.initial_weights.empty() && !model.family.empty();
+  if (!opened) model.max_positions = text.context;
+  if (model.family.empty()) model.family = models::family_problem("llama", model).empty() ? "llama" : "incontext";
 }
 
 std::string text_problem(const RunOptions& options) {
@@ -88,8 +131,8 @@ std::string text_problem(const RunOptions& options) {
     if (ramp->start != 0 || ramp->end != 0) return "training.curriculum: the task text has none";
   }
   if (options.training.loop_window != 0) return "training.loop_window: the task text has no loops";
-  const std::string problem = models::family_problem("llama", options.model);
-  return problem.empty() ? "" : problem + ", because a model of text is written as a Llama";
+  if (!options.training.initial_weights.empty()) return "";
+  return options.model.family.empty() ? "" : models::family_problem(options.model.family, options.model);
 }
 
 }  // namespace
