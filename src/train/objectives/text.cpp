@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/file.h"
+#include "models/checkpoint_folders.h"
 #include "models/language_folder.h"
 #include "models/next_tokens.h"
 #include "tasks/packed_text.h"
