@@ -4,7 +4,6 @@
 #include <malloc.h>
 
 #include <atomic>
-#include <charconv>
 #include <fstream>
 #include <thread>
 
@@ -92,7 +91,6 @@ TEST_P(FrozenMemory, AnAdapterTrainsWithoutAnFp32CopyOfItsBase) {
   // Of the copy's four bytes for each element. What is left is activations, adapters, and blocks of weights on their
   // way through the products.
   EXPECT_LT(grown, 4 * elements / 4) << "bytes, with a base of " << elements << " elements";
-  std::cout << "GROWN " << grown / 1000000 << " MB of " << 4 * elements / 1000000 << std::endl;
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, FrozenMemory, ::testing::Values(kQwen3, kOpt),

@@ -98,7 +98,6 @@ TEST_P(GoldenLanguage, HiddenStatesAndLogits) {
 void expect_same_states(const Tensor& actual, const Tensor& expected) {
   const double largest = expected.abs().max().item<double>();
   EXPECT_TENSORS_CLOSE(actual, expected, (testing::Tolerance{.absolute = 2e-5 * largest}));
-  std::cout << "FORMS " << (actual - expected).abs().max().item<double>() / largest << std::endl;
 }
 
 // Training runs whole sequences, with queries, keys and values as one matrix; serving runs ragged steps.

@@ -85,8 +85,6 @@ TEST_P(GoldenAdapters, LossAndGradientsOfTheFactorsAlone) {
     SCOPED_TRACE(factor.name);
     const Tensor expected = golden.tensor("grad." + factor.name);
     const double scale = expected.abs().max().item<double>();
-    std::cout << "ADAPTER " << name << " " << (factor.tensor.grad() - expected).abs().max().item<double>() / scale
-              << std::endl;
     EXPECT_TENSORS_CLOSE(factor.tensor.grad(), expected, (testing::Tolerance{.absolute = kRelative * scale}));
   }
   for (const models::NamedTensor& parameter : decoder.parameters()) {
