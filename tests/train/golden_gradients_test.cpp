@@ -17,6 +17,13 @@ using torch::Tensor;
 
 std::filesystem::path golden_folder() { return std::filesystem::path(INCONTEXT_SOURCE_DIR) / "tests/golden"; }
 
+// Of an element, relative to the Euclidean norm of its tensor's gradient. Some gradients are zero but for rounding (of
+// keys' biases, which move all scores of a query alike), and what they are sums of is as large as elsewhere: never less
+// than a hundredth of the norm of all gradients.
+constexpr double kRelative = 1e-5;
+
+double norm_of(const Tensor& tensor) { return tensor.norm().item<double>(); }
+
 class GoldenGradients : public ::testing::TestWithParam<std::tuple<std::string, bool>> {
  protected:
   std::string name = std::get<0>(GetParam());
@@ -44,46 +51,48 @@ class GoldenGradients : public ::testing::TestWithParam<std::tuple<std::string, 
     for (const std::string& tensor : file.names()) result[tensor] = file.copy(tensor);
     return result;
   }
+
+  // The loss over these tokens and the gradient of every weight.
+  void expect_golden_step(const Tensor& tokens) {
+    const Tensor loss = testing::language_loss(decoder, tokens);
+    EXPECT_TENSORS_CLOSE(loss.detach(), golden.tensor("loss"), (testing::Tolerance{.relative = kRelative}));
+    loss.backward();
+    const tensor::NamedTensors actual = gradients();
+
+    double squares = 0;
+    for (const auto& [tensor, gradient] : actual) squares += std::pow(norm_of(gradient), 2);
+    const double least_scale = 0.01 * std::sqrt(squares);
+    size_t compared = 0;
+    const auto compare = [&](const std::string& compared_name, const Tensor& gradient) {
+      SCOPED_TRACE(compared_name);
+      const Tensor expected = golden.tensor(compared_name);
+      const double scale = std::max(norm_of(expected), least_scale);
+      EXPECT_TENSORS_CLOSE(gradient, expected, (testing::Tolerance{.absolute = kRelative * scale}));
+      ++compared;
+    };
+    for (const auto& [tensor, gradient] : actual) {
+      if (golden.contains("grad." + tensor)) {
+        compare("grad." + tensor, gradient);
+        continue;
+      }
+      // Folded in both directions.
+      const Tensor signs = golden.tensor("signs");
+      compare("rows." + tensor, gradient.mv(signs.narrow(0, 0, gradient.size(1))));
+      compare("columns." + tensor, gradient.t().mv(signs.narrow(0, 0, gradient.size(0))));
+    }
+    const auto expected = std::count_if(golden.names().begin(), golden.names().end(), [](const std::string& tensor) {
+      return tensor.starts_with("grad.") || tensor.starts_with("rows.") || tensor.starts_with("columns.");
+    });
+    EXPECT_EQ(compared, static_cast<size_t>(expected));
+  }
 };
 
-// Of an element, relative to the Euclidean norm of its tensor's gradient. Some gradients are zero but for rounding (of
-// keys' biases, which move all scores of a query alike), and what they are sums of is as large as elsewhere: never less
-// than a hundredth of the norm of all gradients.
-constexpr double kRelative = 1e-5;
+TEST_P(GoldenGradients, LossAndGradientOfEveryWeight) { expect_golden_step(golden.tensor("tokens")); }
 
-double norm_of(const Tensor& tensor) { return tensor.norm().item<double>(); }
-
-TEST_P(GoldenGradients, LossAndGradientOfEveryWeight) {
-  const Tensor loss = testing::language_loss(decoder, golden.tensor("tokens"));
-  EXPECT_TENSORS_CLOSE(loss.detach(), golden.tensor("loss"), (testing::Tolerance{.relative = kRelative}));
-  loss.backward();
-  const tensor::NamedTensors actual = gradients();
-
-  double squares = 0;
-  for (const auto& [tensor, gradient] : actual) squares += std::pow(norm_of(gradient), 2);
-  const double least_scale = 0.01 * std::sqrt(squares);
-  size_t compared = 0;
-  const auto compare = [&](const std::string& compared_name, const Tensor& gradient) {
-    SCOPED_TRACE(compared_name);
-    const Tensor expected = golden.tensor(compared_name);
-    const double scale = std::max(norm_of(expected), least_scale);
-    EXPECT_TENSORS_CLOSE(gradient, expected, (testing::Tolerance{.absolute = kRelative * scale}));
-    ++compared;
-  };
-  for (const auto& [tensor, gradient] : actual) {
-    if (golden.contains("grad." + tensor)) {
-      compare("grad." + tensor, gradient);
-      continue;
-    }
-    // Folded in both directions.
-    const Tensor signs = golden.tensor("signs");
-    compare("rows." + tensor, gradient.mv(signs.narrow(0, 0, gradient.size(1))));
-    compare("columns." + tensor, gradient.t().mv(signs.narrow(0, 0, gradient.size(0))));
-  }
-  const auto expected = std::count_if(golden.names().begin(), golden.names().end(), [](const std::string& tensor) {
-    return tensor.starts_with("grad.") || tensor.starts_with("rows.") || tensor.starts_with("columns.");
-  });
-  EXPECT_EQ(compared, static_cast<size_t>(expected));
+// The mean over each sequence many times is the same; the batch is large enough for GPT-2's and OPT's layers to be
+// computed as one operation.
+TEST_P(GoldenGradients, LossAndGradientOfEveryWeightInALargeBatch) {
+  expect_golden_step(golden.tensor("tokens").repeat({22, 1}));
 }
 
 TEST_P(GoldenGradients, FiveStepsOfAdamW) {
