@@ -47,8 +47,8 @@ WHOLE = {"gpt2", "llama2", "mistral", "opt", "phi3", "qwen2", "qwen3"}
 # Our names of the adapted weights of a layer, and transformers' modules.
 LLAMA_LIKE = {"attention.q": "model.layers.{}.self_attn.q_proj", "attention.v": "model.layers.{}.self_attn.v_proj",
               "mlp.down": "model.layers.{}.mlp.down_proj"}
-OPT = {"attention.q": "model.decoder.layers.{}.self_attn.q_proj", "attention.v": "model.decoder.layers.{}.self_attn.v_proj",
-       "mlp.down": "model.decoder.layers.{}.fc2"}
+OPT = {"attention.q": "model.decoder.layers.{}.self_attn.q_proj",
+       "attention.v": "model.decoder.layers.{}.self_attn.v_proj", "mlp.down": "model.decoder.layers.{}.fc2"}
 ADAPTED = {"qwen3": LLAMA_LIKE, "opt": OPT}
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden"
