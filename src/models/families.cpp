@@ -12,20 +12,11 @@ namespace {
 using base::Json;
 using torch::Tensor;
 
-// Files that were saved without the head carry shorter names.
-std::string name_in(const WeightFiles& files, const std::string& name) {
-  if (files.contains(name)) return name;
-  for (const std::string prefix : {"transformer.", "model."}) {
-    if (name.starts_with(prefix) && files.contains(name.substr(prefix.size()))) return name.substr(prefix.size());
-  }
-  return name;
-}
-
 const Family& family_of(const LanguageConfig& config) { return families().at(config.model_type, "model_type"); }
 
 // The family's tensor that holds one of our parameters.
 Tensor whole_of(const LanguageConfig& config, const WeightFiles& files, const std::string& name, const Place& place) {
-  std::string theirs = name_in(files, place.name);
+  std::string theirs = files.name_of(place.name);
   // One of two tied names is enough.
   const std::string head = place_of(family_of(config), config.options, "head.weight").name;
   if (name == "embedding.weight" && config.options.tied_embeddings && !files.contains(theirs) && files.contains(head)) {
@@ -121,7 +112,7 @@ Tensor find_weight(const LanguageConfig& config, const WeightFiles& files, const
 std::string settle_head(LanguageConfig& config, const WeightFiles& files) {
   if (!config.options.tied_embeddings) return "";
   const auto name_of = [&](const char* name) {
-    return name_in(files, place_of(family_of(config), config.options, name).name);
+    return files.name_of(place_of(family_of(config), config.options, name).name);
   };
   const std::string head = name_of("head.weight"), embedding = name_of("embedding.weight");
   if (head == embedding || !files.contains(head) || !files.contains(embedding)) return "";

@@ -36,7 +36,8 @@ class Assembly {
 
   tensor::NamedTensors tensors(const WeightFiles* source) const {
     tensor::NamedTensors result;
-    for (const auto& [name, whole] : wholes_) {
+    for (const auto& [full_name, whole] : wholes_) {
+      const std::string name = source != nullptr ? source->name_of(full_name) : full_name;
       std::vector<Tensor> parts;
       // Rows that hold none of our parameters: from where the model came, or zeros.
       if (const int64_t before = whole.parts.begin()->first; before > 0) {

@@ -27,7 +27,8 @@ struct LanguageFolderOptions {
   base::Json config = nullptr;
   std::optional<int64_t> bos_id = {}, eos_id = {};
   base::Json extra = base::Json::object();  // further entries of config.json
-  /// Where to take from what the files of a family hold beside our parameters (the first rows of OPT's positions).
+  /// The files that the model came from: they say which of a tensor's two names is written (WeightFiles::name_of), and
+  /// hold what lies beside our parameters (the first rows of OPT's positions).
   const WeightFiles* source = nullptr;
 };
 

@@ -67,6 +67,14 @@ void WeightFiles::open(const std::string& file, const std::map<std::string, std:
   }
 }
 
+std::string WeightFiles::name_of(const std::string& name) const {
+  if (contains(name)) return name;
+  for (const std::string prefix : {"transformer.", "model."}) {
+    if (name.starts_with(prefix) && contains(name.substr(prefix.size()))) return name.substr(prefix.size());
+  }
+  return name;
+}
+
 torch::Tensor WeightFiles::tensor(const std::string& name) const {
   const auto place = places_.find(name);
   if (place == places_.end()) {

@@ -20,6 +20,9 @@ class WeightFiles {
   explicit WeightFiles(const std::filesystem::path& folder);
 
   bool contains(const std::string& name) const { return places_.contains(name); }
+  /// What the files call the tensor that transformers calls `name`: those that were saved without the head leave out
+  /// its first part. Of a missing one, `name`.
+  std::string name_of(const std::string& name) const;
   /// The tensor over the file's own bytes (read-only). A missing one is an Error that names it and the folder.
   torch::Tensor tensor(const std::string& name) const;
   /// Names that tensor() was never asked for.

@@ -41,7 +41,10 @@ Tensor add_position(const Settings& settings, const Tensor& hidden, const Tensor
       "[add_position] expected hidden [batch, time, width] and table [positions, width] with at least as many "
       "positions, got [{}] and [{}]",
       fmt::join(hidden.sizes(), ", "), fmt::join(table.sizes(), ", "));
-  if (!use_kernels(settings, hidden)) return hidden + table.narrow(0, 0, hidden.size(1));
+  // A frozen table may be stored in 16 bits; the sum is in the wider type.
+  if (!use_kernels(settings, hidden) || table.scalar_type() != torch::kFloat32) {
+    return hidden + table.narrow(0, 0, hidden.size(1));
+  }
   return PositionFunction::apply(hidden, table.contiguous());
 }
 

@@ -9,6 +9,7 @@
 #include "models/json_fields.h"
 #include "models/language_model.h"
 #include "support/errors.h"
+#include "support/language_pass.h"
 #include "support/temporary_directory.h"
 #include "support/tensor_close.h"
 #include "tensor/device.h"
@@ -91,6 +92,35 @@ TEST_P(GoldenLanguage, HiddenStatesAndLogits) {
   EXPECT_TENSORS_CLOSE(whole.hidden.back(), golden.states.tensor("last_layer"), kTolerance);
   EXPECT_TENSORS_CLOSE(whole.logits, golden.states.tensor("logits"), kTolerance);
   EXPECT_EQ(state.cache->length(), static_cast<int64_t>(golden.prompt.size()));
+}
+
+// One forward in several forms sums in several orders; relative to the largest state.
+void expect_same_states(const Tensor& actual, const Tensor& expected) {
+  const double largest = expected.abs().max().item<double>();
+  EXPECT_TENSORS_CLOSE(actual, expected, (testing::Tolerance{.absolute = 2e-5 * largest}));
+}
+
+// Training runs whole sequences, with queries, keys and values as one matrix; serving runs ragged steps.
+TEST_P(GoldenLanguage, WholeSequencesGiveTheStatesOfRaggedOnes) {
+  Decoder trained(model.config().options, 0, trained_weights(model.config(), WeightFiles(golden.folder), torch::kCPU),
+                  torch::kCPU);
+  trained.operations() = model.decoder().operations();
+  for (const size_t count : {size_t{1}, golden.prompt.size(), golden.prompt.size() + golden.continuation.size()}) {
+    const std::vector<int64_t> tokens = golden.beginning(count);
+    const testing::States expected = testing::states_of(model.decoder(), tokens, /*ragged=*/true);
+    const auto expect_same = [&](const char* what, const Decoder& decoder, bool ragged) {
+      SCOPED_TRACE(fmt::format("{} of {} tokens", what, count));
+      const testing::States actual = testing::states_of(decoder, tokens, ragged);
+      ASSERT_EQ(actual.hidden.size(), expected.hidden.size());
+      for (size_t layer = 0; layer < actual.hidden.size(); ++layer) {
+        expect_same_states(actual.hidden[layer], expected.hidden[layer]);
+      }
+      expect_same_states(actual.logits, expected.logits);
+    };
+    expect_same("frozen, whole", model.decoder(), false);
+    expect_same("trained, whole", trained, false);
+    expect_same("trained, ragged", trained, true);
+  }
 }
 
 TEST_P(GoldenLanguage, GreedyContinuation) {

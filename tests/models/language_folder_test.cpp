@@ -77,6 +77,26 @@ TEST(LanguageFolder, ParametersComeBackBitForBit) {
   }
 }
 
+// OPT's files as those of its first repositories name them, without "model."; two rows of its positions are no
+// parameters of ours.
+TEST(LanguageFolder, FilesWithoutTheHeadAreSavedAsTheyWere) {
+  const std::filesystem::path golden = std::filesystem::path(INCONTEXT_SOURCE_DIR) / "tests/golden/language/opt";
+  const testing::TemporaryDirectory folder, saved;
+  std::filesystem::copy_file(golden / "config.json", folder.path() / "config.json");
+  const tensor::SafetensorsFile file(golden / "model.safetensors");
+  tensor::NamedTensors tensors;
+  for (const std::string& name : file.names()) tensors[name.substr(std::string("model.").size())] = file.tensor(name);
+  tensor::write_safetensors(folder.path() / "model.safetensors", tensors);
+
+  LanguageModel(folder.path()).save(saved.path());
+  const tensor::SafetensorsFile after(saved.path() / "model.safetensors");
+  EXPECT_EQ(after.names().size(), tensors.size());
+  for (const auto& [name, tensor] : tensors) {
+    ASSERT_TRUE(after.contains(name)) << name;
+    EXPECT_TRUE(torch::equal(after.tensor(name), tensor)) << name;
+  }
+}
+
 TEST(LanguageFolder, RefusesAnotherShape) {
   const Decoder decoder(llama(), 0, 3, torch::kCPU);
   const testing::TemporaryDirectory folder;

@@ -35,6 +35,17 @@ TEST(AddPosition, PositionsThatNoTokenHadGetNoGradient) {
   }
 }
 
+TEST(AddPosition, ReadsAFrozenTableInSixteenBits) {
+  for (const auto type : {torch::kBFloat16, torch::kFloat16}) {
+    const Tensor table = draw({4, 4}, "table").to(type);
+    Tensor hidden = draw({2, 3, 4}, "hidden").set_requires_grad(true);
+    const Tensor sum = add_position({}, hidden, table);
+    EXPECT_TENSORS_CLOSE(sum.detach(), (hidden + table.to(torch::kFloat32).narrow(0, 0, 3)).detach(), testing::exact());
+    sum.sum().backward();
+    EXPECT_TENSORS_CLOSE(hidden.grad(), torch::ones({2, 3, 4}), testing::exact());
+  }
+}
+
 TEST(AddPosition, GradientsByCentralDifferences) {
   EXPECT_GRADIENTS([](const std::vector<Tensor>& in) { return add({}, in); },
                    {draw({2, 3, 2}, "hidden"), draw({4, 2}, "table")},
