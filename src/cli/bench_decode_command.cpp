@@ -18,7 +18,7 @@ base::Json bench_prefill(const BenchDecodeArguments& arguments, const models::La
   const decode::PrefillSpeed speed =
       decode::measure_prefill(model, cache::parse_policy(arguments.cache), arguments.prefill, /*repeats=*/3);
   const bool bf16 =
-      arguments.compute.precision == "bf16" && model.decoder().head_weight().scalar_type() == torch::kBFloat16;
+      arguments.compute.precision == "bf16" && model.decoder().head_weight().matrix.scalar_type() == torch::kBFloat16;
   const decode::LibraryProduct library = decode::measure_library_product(bf16, threads);
   const double peak = kernels::measure_fma_peak(tensor::kernel_pool());
   const double rate = speed.flops / speed.seconds;
