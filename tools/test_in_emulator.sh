@@ -25,9 +25,10 @@ mkdir -p "$root"/{bin,proc,dev,tests,lib64,lib} "$folder/iso/boot/grub"
 cp /bin/busybox "$root/bin/"
 for name in "${tests[@]}"; do
   [ -x "build/release/tests/test_kernels_$name" ] || { echo "test_in_emulator: there is no build/release/tests/test_kernels_$name" >&2; exit 2; }
-  strip -o "$root/tests/$name" "build/release/tests/test_kernels_$name"
-  ldd "$root/tests/$name" | awk '/=> \//{print $3}'
-done | sort -u | xargs cp -L -t "$root/lib/"
+  ln -s tests_kernels "$root/tests/test_kernels_$name"
+done
+strip -o "$root/tests/tests_kernels" build/release/tests/tests_kernels
+ldd "$root/tests/tests_kernels" | awk '/=> \//{print $3}' | sort -u | xargs cp -L -t "$root/lib/"
 cp -L /lib64/ld-linux-x86-64.so.2 "$root/lib64/"
 cat >"$root/init" <<INIT
 #!/bin/busybox sh
@@ -37,7 +38,7 @@ exec >/dev/ttyS0 2>&1
 export LD_LIBRARY_PATH=/lib
 for name in ${tests[*]}; do
   echo "=== \$name"
-  /tests/\$name --gtest_brief=1 --gtest_filter='-$others:$emulator_faults'
+  /tests/test_kernels_\$name --gtest_brief=1 --gtest_filter='-$others:$emulator_faults'
   echo "=== \$name: status \$?"
 done
 /bin/busybox sleep 5  # until the serial line has sent all

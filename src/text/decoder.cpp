@@ -11,7 +11,7 @@
 namespace incontext::text {
 namespace {
 
-Decoder::StepMaker make(const JsonField& field) {
+Decoder::StepMaker make_steps(const JsonField& field) {
   const std::string type = field.text("type");
   if (type == "ByteLevel") return byte_level_step();
   if (type == "Replace") return replace_step(std::make_shared<Pattern>(field.at("pattern")), field.text("content"));
@@ -70,7 +70,7 @@ DecodeRun Decoder::start() const {
 
 Decoder make_decoder(const JsonField& field) {
   std::vector<Decoder::StepMaker> makers;
-  collect_parts(field, "decoders", 0, make, makers);
+  collect_parts(field, "decoders", 0, make_steps, makers);
   return Decoder(std::move(makers));
 }
 

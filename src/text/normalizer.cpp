@@ -141,7 +141,7 @@ class NormalizerSequence : public Normalizer {
   std::vector<std::unique_ptr<const Normalizer>> parts_;
 };
 
-std::unique_ptr<const Normalizer> make(const JsonField& field) {
+std::unique_ptr<const Normalizer> one_normalizer(const JsonField& field) {
   const std::string type = field.text("type");
   if (type == "Prepend") return std::make_unique<Prepend>(field);
   if (type == "Replace") return std::make_unique<Replace>(field);
@@ -206,7 +206,7 @@ std::string to_lower(std::string_view text) {
 
 std::unique_ptr<const Normalizer> make_normalizer(const JsonField& field) {
   std::vector<std::unique_ptr<const Normalizer>> parts;
-  collect_parts(field, "normalizers", 0, make, parts);
+  collect_parts(field, "normalizers", 0, one_normalizer, parts);
   return std::make_unique<NormalizerSequence>(std::move(parts));
 }
 

@@ -241,7 +241,7 @@ std::unique_ptr<const PreTokenizer> make_character_split(const JsonField& field,
   return std::make_unique<CharacterSplit>(is_whitespace, Behavior::removed);
 }
 
-std::unique_ptr<const PreTokenizer> make(const JsonField& field) {
+std::unique_ptr<const PreTokenizer> one_pre_tokenizer(const JsonField& field) {
   const std::string type = field.text("type");
   if (type == "Split") return std::make_unique<Split>(field);
   if (type == "ByteLevel") {
@@ -267,7 +267,7 @@ std::unique_ptr<const PreTokenizer> make(const JsonField& field) {
 
 std::unique_ptr<const PreTokenizer> make_pre_tokenizer(const JsonField& field) {
   std::vector<std::unique_ptr<const PreTokenizer>> parts;
-  collect_parts(field, "pretokenizers", 0, make, parts);
+  collect_parts(field, "pretokenizers", 0, one_pre_tokenizer, parts);
   return std::make_unique<PreTokenizerSequence>(std::move(parts));
 }
 

@@ -11,7 +11,7 @@ namespace incontext::text {
 namespace {
 
 utf8proc_int32_t as_utf8proc(char32_t c) { return static_cast<utf8proc_int32_t>(c); }
-utf8proc_category_t category(char32_t c) { return utf8proc_category(as_utf8proc(c)); }
+utf8proc_category_t python_category(char32_t c) { return utf8proc_category(as_utf8proc(c)); }
 
 struct Range {
   char32_t first;
@@ -198,7 +198,7 @@ bool is_cased(char32_t c) { return is_python_lower(c) || is_python_upper(c) || i
 
 // Case_Ignorable: what may stand between the letters of a word.
 bool is_case_ignorable(char32_t c) {
-  const utf8proc_category_t kind = category(c);
+  const utf8proc_category_t kind = python_category(c);
   static constexpr std::u32string_view kMarks =
       U"'.:\u00B7\u0387\u055F\u05F4\u2018\u2019\u2024\u2027\uFE13\uFE52\uFE55\uFF07\uFF0E\uFF1A";
   return kind == UTF8PROC_CATEGORY_MN || kind == UTF8PROC_CATEGORY_ME || kind == UTF8PROC_CATEGORY_CF ||
@@ -242,19 +242,19 @@ std::string changed(std::string_view text, Append append) {
 bool is_python_space(char32_t c) { return is_whitespace(c) || (c >= 0x1C && c <= 0x1F); }
 
 bool is_python_letter(char32_t c) {
-  const utf8proc_category_t kind = category(c);
+  const utf8proc_category_t kind = python_category(c);
   return kind >= UTF8PROC_CATEGORY_LU && kind <= UTF8PROC_CATEGORY_LO;
 }
 
-bool is_python_decimal(char32_t c) { return category(c) == UTF8PROC_CATEGORY_ND; }
+bool is_python_decimal(char32_t c) { return python_category(c) == UTF8PROC_CATEGORY_ND; }
 bool is_python_digit(char32_t c) { return is_python_decimal(c) || is_in_ranges(kDigits, c); }
 bool is_python_numeric(char32_t c) { return is_numeric(c) || is_in_ranges(kNumerals, c); }
-bool is_python_lower(char32_t c) { return category(c) == UTF8PROC_CATEGORY_LL || is_in_ranges(kOtherLower, c); }
-bool is_python_upper(char32_t c) { return category(c) == UTF8PROC_CATEGORY_LU || is_in_ranges(kOtherUpper, c); }
-bool is_python_title(char32_t c) { return category(c) == UTF8PROC_CATEGORY_LT; }
+bool is_python_lower(char32_t c) { return python_category(c) == UTF8PROC_CATEGORY_LL || is_in_ranges(kOtherLower, c); }
+bool is_python_upper(char32_t c) { return python_category(c) == UTF8PROC_CATEGORY_LU || is_in_ranges(kOtherUpper, c); }
+bool is_python_title(char32_t c) { return python_category(c) == UTF8PROC_CATEGORY_LT; }
 
 bool begins_python_name(char32_t c) {
-  return c == '_' || is_python_letter(c) || category(c) == UTF8PROC_CATEGORY_NL || c == 0x1885 || c == 0x1886 ||
+  return c == '_' || is_python_letter(c) || python_category(c) == UTF8PROC_CATEGORY_NL || c == 0x1885 || c == 0x1886 ||
          c == 0x2118 || c == 0x212E;
 }
 

@@ -49,7 +49,7 @@ Value fallback(const Value& value, Arguments& arguments, Budget&) {
 }
 
 // Of what Python's float() takes; nothing of the rest.
-std::optional<double> real_of(const Value& value) {
+std::optional<double> number_of(const Value& value) {
   if (value.is_string()) return real_number_in(*value.string());
   if (const double* number = value.get<double>()) return *number;
   const auto whole = value.whole();
@@ -72,7 +72,7 @@ Value integer(const Value& value, Arguments& arguments, Budget& budget) {
     if (found) return Value::integer(*found);
   }
   if (const auto whole = value.whole()) return Value::integer(*whole);
-  const auto real = real_of(value);
+  const auto real = number_of(value);
   if (!real || std::isnan(*real) || (std::isinf(*real) && value.is_string())) return other;
   template_check(!std::isinf(*real), "int: infinity is no whole number");
   return Value::integer(BigInteger::truncated(*real));
@@ -81,7 +81,7 @@ Value integer(const Value& value, Arguments& arguments, Budget& budget) {
 Value real(const Value& value, Arguments& arguments, Budget&) {
   check_defined(value, arguments);
   const Value other = arguments.take("default").value_or(0.0);
-  const auto number = real_of(value);
+  const auto number = number_of(value);
   return number ? Value(*number) : other;
 }
 
@@ -103,7 +103,7 @@ Value round(const Value& value, Arguments& arguments, Budget&) {
   template_check(std::abs(precision) <= 300, "round: a precision of {} is too large", precision);
   const auto whole = value.whole();
   if (whole && method == "common") return rounded_whole(*whole, precision);
-  const auto found = value.is_string() ? std::nullopt : real_of(value);
+  const auto found = value.is_string() ? std::nullopt : number_of(value);
   template_check(found.has_value(), "round: expected a number, got {}", value.type_name());
   const double number = *found;
   const double scale = std::pow(10.0, static_cast<double>(precision));
@@ -134,7 +134,7 @@ Value attr(const Value& value, Arguments& arguments, Budget& budget) {
 
 Value filesizeformat(const Value& value, Arguments& arguments, Budget&) {
   const bool binary = arguments.flag_or("binary", false);
-  const auto bytes = real_of(value);
+  const auto bytes = number_of(value);
   template_check(bytes.has_value(), "filesizeformat: expected a number, got {}", value.type_name());
   const double base = binary ? 1024 : 1000;
   if (*bytes == 1) return "1 Byte";

@@ -13,7 +13,7 @@ namespace {
 using Kind = Expression::Kind;
 
 // Levels of blocks, macros and operators together: each takes some of our stack.
-constexpr int kMaxDepth = 500;
+constexpr int kMaxCalls = 500;
 constexpr size_t kMaxOutput = size_t{64} << 20;
 
 // What a loop's body ended with.
@@ -70,7 +70,7 @@ class Interpreter {
  private:
   struct Level {
     explicit Level(int& depth) : depth_(depth) {
-      template_check(depth_ < kMaxDepth, "the template calls itself too deeply");
+      template_check(depth_ < kMaxCalls, "the template calls itself too deeply");
       ++depth_;
     }
     ~Level() { --depth_; }

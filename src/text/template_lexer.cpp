@@ -8,7 +8,7 @@
 namespace incontext::text {
 namespace {
 
-using Kind = TemplateToken::Kind;
+using TokenKind = TemplateToken::Kind;
 
 bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -37,14 +37,14 @@ class Lexer {
 
   std::vector<TemplateToken> run() {
     while (at_ < source_.size()) outside();
-    add(Kind::end, "");
+    add(TokenKind::end, "");
     return std::move(tokens_);
   }
 
  private:
   [[noreturn]] void fail(const std::string& message) const { base::fail("{} line {}: {}", name_, line_, message); }
 
-  void add(Kind kind, std::string text) { tokens_.push_back({kind, line_, std::move(text)}); }
+  void add(TokenKind kind, std::string text) { tokens_.push_back({kind, line_, std::move(text)}); }
 
   bool looking_at(std::string_view text) const { return source_.compare(at_, text.size(), text) == 0; }
 
@@ -70,7 +70,7 @@ class Lexer {
     }
     const bool line_started = line_starts_;
     if (open == std::string::npos) {
-      add(Kind::text, source_.substr(at_));
+      add(TokenKind::text, source_.substr(at_));
       advance(source_.size() - at_);
       return;
     }
@@ -82,15 +82,15 @@ class Lexer {
     } else if (sign != '+' && tag != '{') {
       strip_line_start(text, line_started);
     }
-    if (!text.empty()) add(Kind::text, text);
+    if (!text.empty()) add(TokenKind::text, text);
     advance(open - at_);
     advance(sign == '-' || sign == '+' ? 3 : 2);
     if (tag == '#') {
       comment();
     } else if (tag == '{') {
-      inside(Kind::output_begin, Kind::output_end, "}}");
+      inside(TokenKind::output_begin, TokenKind::output_end, "}}");
     } else if (!raw_block()) {
-      inside(Kind::block_begin, Kind::block_end, "%}");
+      inside(TokenKind::block_begin, TokenKind::block_end, "%}");
     }
   }
 
@@ -159,7 +159,7 @@ class Lexer {
       } else if (sign != '+') {
         strip_line_start(text, line_starts_);
       }
-      add(Kind::text, text);
+      add(TokenKind::text, text);
       advance(end - at_);
       close_tag(2, close, true);
       return;
@@ -167,7 +167,7 @@ class Lexer {
     fail("'raw' has no 'endraw'");
   }
 
-  void inside(Kind begin, Kind end, std::string_view mark) {
+  void inside(TokenKind begin, TokenKind end, std::string_view mark) {
     add(begin, "");
     const int opened = line_;
     std::string open_brackets;
@@ -196,7 +196,7 @@ class Lexer {
     if (starts_name(c)) {
       size_t end = at_;
       while (end < source_.size() && (starts_name(source_[end]) || is_digit(source_[end]))) ++end;
-      add(Kind::name, source_.substr(at_, end - at_));
+      add(TokenKind::name, source_.substr(at_, end - at_));
       advance(end - at_);
     } else if (is_digit(c)) {
       number();
@@ -233,7 +233,7 @@ class Lexer {
     }
     std::string text = source_.substr(at_, end - at_);
     std::erase(text, '_');
-    add(real ? Kind::real : Kind::integer, text);
+    add(real ? TokenKind::real : TokenKind::integer, text);
     advance(end - at_);
   }
 
@@ -246,7 +246,7 @@ class Lexer {
     }
     std::string text = source_.substr(at_, end - at_);
     std::erase(text, '_');
-    add(Kind::integer, text);
+    add(TokenKind::integer, text);
     advance(end - at_);
   }
 
@@ -254,7 +254,7 @@ class Lexer {
     size_t end = at_ + 1;
     while (end < source_.size() && source_[end] != quote) end += source_[end] == '\\' ? 2U : 1U;
     if (end >= source_.size()) fail("the text has no closing quote");
-    add(Kind::string, unescape(source_.substr(at_ + 1, end - at_ - 1)));
+    add(TokenKind::string, unescape(source_.substr(at_ + 1, end - at_ - 1)));
     advance(end + 1 - at_);
   }
 
@@ -302,7 +302,7 @@ class Lexer {
   void symbol(std::string& open_brackets) {
     for (const std::string_view two : {"**", "//", "==", "!=", "<=", ">="}) {
       if (!looking_at(two)) continue;
-      add(Kind::symbol, std::string(two));
+      add(TokenKind::symbol, std::string(two));
       advance(2);
       return;
     }
@@ -316,7 +316,7 @@ class Lexer {
       if (!open_brackets.ends_with(opener)) fail(fmt::format("'{}' closes nothing", c));
       open_brackets.pop_back();
     }
-    add(Kind::symbol, std::string(1, c));
+    add(TokenKind::symbol, std::string(1, c));
     advance(1);
   }
 

@@ -11,19 +11,19 @@ namespace {
 
 using testing::error_of;
 
-constexpr CacheShape kShape{.layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 8, .capacity = 700};
-constexpr int64_t kWidth = kShape.kv_heads * kShape.head_dim;
+constexpr CacheShape kSavedShape{.layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 8, .capacity = 700};
+constexpr int64_t kWidth = kSavedShape.kv_heads * kSavedShape.head_dim;
 
 std::shared_ptr<const CacheKind> kind(const std::string& policy) {
-  return open_kind(parse_policy(policy), {.shape = kShape});
+  return open_kind(parse_policy(policy), {.shape = kSavedShape});
 }
 
 SequenceState example(const CacheKind& kind) {
   SequenceState state;
-  state.cache = kind.make(kShape);
+  state.cache = kind.make(kSavedShape);
   std::vector<float> rows(333 * kWidth);
   base::RandomStream(1, "saved", 0).fill_normal(rows);
-  for (int64_t layer = 0; layer < kShape.layers; ++layer) {
+  for (int64_t layer = 0; layer < kSavedShape.layers; ++layer) {
     state.cache->append(layer, {rows.data(), kWidth}, {rows.data() + 7, kWidth}, 332);
   }
   for (int64_t token = 0; token < 332; ++token) state.tokens.push_back(token * 3);
@@ -45,7 +45,7 @@ TEST(SavedState, ComesBackBitForBit) {
     const SequenceState state = example(*kind(policy));
     const auto file = place / policy;
     save_state(state, file, "model-1");
-    const auto back = load_state(file, "model-1", *kind(policy), kShape);
+    const auto back = load_state(file, "model-1", *kind(policy), kSavedShape);
     EXPECT_EQ(back->tokens, state.tokens);
     EXPECT_EQ(back->rope_epoch, 1);
     EXPECT_EQ(back->cache->length(), 332);
@@ -63,13 +63,13 @@ TEST(SavedState, RefusesFilesOfOthersAndDamagedOnes) {
   const auto refusal = [&](const char* fingerprint, const char* policy, const CacheShape& shape) {
     return error_of([&] { load_state(file, fingerprint, *kind(policy), shape); });
   };
-  EXPECT_CONTAINS(refusal("model-2", "full:bf16", kShape), "expected fingerprint 'model-2', got 'model-1'");
-  EXPECT_CONTAINS(refusal("model-1", "full", kShape), "expected policy 'full', got 'full:bf16'");
-  CacheShape narrow = kShape;
+  EXPECT_CONTAINS(refusal("model-2", "full:bf16", kSavedShape), "expected fingerprint 'model-2', got 'model-1'");
+  EXPECT_CONTAINS(refusal("model-1", "full", kSavedShape), "expected policy 'full', got 'full:bf16'");
+  CacheShape narrow = kSavedShape;
   narrow.kv_heads = 1;
   EXPECT_CONTAINS(refusal("model-1", "full:bf16", narrow), "layers.0.keys");
   std::filesystem::resize_file(file, std::filesystem::file_size(file) - 100);
-  EXPECT_CONTAINS(refusal("model-1", "full:bf16", kShape), file.string());
+  EXPECT_CONTAINS(refusal("model-1", "full:bf16", kSavedShape), file.string());
 }
 
 TEST(SequenceStates, ThoseThatCannotBeCutForkWhole) {

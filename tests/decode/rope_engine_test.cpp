@@ -16,13 +16,13 @@ namespace {
 
 using torch::Tensor;
 
-struct Outcome {
+struct RopeOutcome {
   std::vector<int64_t> tokens;
   std::vector<double> logprobs, prompt_logprobs;
   int64_t reused = 0;
   int prompt_parts = 0;
 
-  bool operator==(const Outcome& other) const {
+  bool operator==(const RopeOutcome& other) const {
     return tokens == other.tokens && logprobs == other.logprobs && prompt_logprobs == other.prompt_logprobs;
   }
 };
@@ -52,7 +52,7 @@ class RopeEngine : public ::testing::TestWithParam<std::string> {
     request.prompt_logprobs = scored;
     return request;
   }
-  static GenerationEvents record(Outcome& outcome) {
+  static GenerationEvents record(RopeOutcome& outcome) {
     return {.on_prompt =
                 [&](int64_t, int64_t reused) {
                   ++outcome.prompt_parts;
@@ -70,8 +70,8 @@ class RopeEngine : public ::testing::TestWithParam<std::string> {
                 },
             .on_end = [](Finish finish, const std::string& error) { EXPECT_EQ(finish, Finish::length) << error; }};
   }
-  static Outcome run(Engine& engine, GenerationRequest request) {
-    Outcome outcome;
+  static RopeOutcome run(Engine& engine, GenerationRequest request) {
+    RopeOutcome outcome;
     engine.submit(std::move(request), record(outcome));
     engine.finish();
     return outcome;
@@ -90,7 +90,7 @@ class RopeEngine : public ::testing::TestWithParam<std::string> {
     EXPECT_TENSORS_CLOSE(torch::tensor(actual, torch::kFloat64).to(torch::kFloat32), expected.to(torch::kFloat32),
                          (testing::Tolerance{.absolute = 2e-4, .relative = 2e-4}));
   }
-  void expect_golden(const Outcome& outcome) {
+  void expect_golden(const RopeOutcome& outcome) {
     EXPECT_EQ(outcome.tokens, continuation);
     expect_logprobs(outcome.logprobs, states.tensor("continued_logits"), continuation);
   }
@@ -98,7 +98,7 @@ class RopeEngine : public ::testing::TestWithParam<std::string> {
 
 TEST_P(RopeEngine, PromptsOfThreePartsAreTheGoldenPass) {
   Engine engine(model, parts);
-  const Outcome outcome = run(engine, request(/*scored=*/true));
+  const RopeOutcome outcome = run(engine, request(/*scored=*/true));
   EXPECT_EQ(outcome.prompt_parts, 3);
   expect_golden(outcome);
   expect_logprobs(outcome.prompt_logprobs, states.tensor("logits"), {prompt.begin() + 1, prompt.end()});
@@ -108,7 +108,7 @@ TEST_P(RopeEngine, PromptsOfThreePartsAreTheGoldenPass) {
 
 TEST_P(RopeEngine, WhatWasServedBeforeChangesNothing) {
   Engine fresh(model, parts);
-  const Outcome expected = run(fresh, request());
+  const RopeOutcome expected = run(fresh, request());
   expect_golden(expected);
   // Others' caches hold a beginning of the prompt, the prompt, and much more, at lengths on both sides of every bound.
   for (const size_t before : {17U, 20U, 24U, 30U, 36U, 48U}) {
@@ -127,9 +127,9 @@ TEST_P(RopeEngine, WhatWasServedBeforeChangesNothing) {
 
 TEST_P(RopeEngine, SoDoNeighbours) {
   Engine fresh(model, parts);
-  const Outcome expected = run(fresh, request());
+  const RopeOutcome expected = run(fresh, request());
   Engine engine(model, {.max_batch = 5, .prompt_part = 16, .prompt_part_while_decoding = 7});
-  std::vector<Outcome> outcomes(7), others(7);
+  std::vector<RopeOutcome> outcomes(7), others(7);
   for (size_t index = 0; index < outcomes.size(); ++index) {
     GenerationRequest other = request();
     other.prompt.assign(prompt.rbegin(), prompt.rend() - static_cast<std::ptrdiff_t>(2 * index));
@@ -138,7 +138,7 @@ TEST_P(RopeEngine, SoDoNeighbours) {
     for (size_t steps = 0; steps < index; ++steps) engine.step();
   }
   engine.finish();
-  for (const Outcome& outcome : outcomes) EXPECT_EQ(outcome, expected);
+  for (const RopeOutcome& outcome : outcomes) EXPECT_EQ(outcome, expected);
   for (size_t index = 0; index < others.size(); ++index) {
     Engine alone(model, {.prefix_memory = 0});
     GenerationRequest other = request();

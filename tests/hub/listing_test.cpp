@@ -8,10 +8,10 @@ namespace {
 using incontext::testing::error_of;
 using Names = std::vector<std::string>;
 
-const std::string kCommit(40, 'c');
+const std::string kListedCommit(40, 'c');
 
 std::string listing_of(const std::string& siblings) {
-  return R"({"sha": ")" + kCommit + R"(", "siblings": [)" + siblings + "]}";
+  return R"({"sha": ")" + kListedCommit + R"(", "siblings": [)" + siblings + "]}";
 }
 
 Names selected(const Names& names) {
@@ -27,7 +27,7 @@ TEST(Listing, ReadsCommitNamesSizesAndDigests) {
                     {"rfilename": "w", "size": 9, "blobId": "22", "lfs": {"sha256": "33", "size": 9}},
                     {"rfilename": "v"}, {"rfilename": "u", "size": -1, "blobId": "../x"})"),
                                        "here");
-  EXPECT_EQ(listing.commit, kCommit);
+  EXPECT_EQ(listing.commit, kListedCommit);
   ASSERT_EQ(listing.files.size(), 4U);
   EXPECT_EQ(listing.files[0].name, "a/b.json");
   EXPECT_EQ(listing.files[0].size, 3U);
@@ -44,7 +44,7 @@ TEST(Listing, AnswersOfAnotherFormAreErrors) {
   EXPECT_CONTAINS(message("[]"), "expected a JSON object");
   EXPECT_CONTAINS(message("{}"), "commit as 40 hexadecimal digits, got ''");
   EXPECT_CONTAINS(message(R"({"sha": "../../x"})"), "got '../../x'");
-  EXPECT_CONTAINS(message(R"({"sha": ")" + kCommit + R"("})"), "expected a list of files");
+  EXPECT_CONTAINS(message(R"({"sha": ")" + kListedCommit + R"("})"), "expected a list of files");
   EXPECT_CONTAINS(message(listing_of("7")), "a file named ''");
   EXPECT_CONTAINS(message(listing_of(R"({"rfilename": 7})")), "a file named ''");
 }

@@ -13,12 +13,10 @@ namespace {
 using testing::exact;
 using testing::Tolerance;
 
-using Problem = AttentionProblem;
-
 void expect_matches_reference(const AttentionShape& shape, std::mt19937& random, base::ThreadPool& pool) {
   SCOPED_TRACE(name_of(shape));
-  Problem fast(shape, random);
-  Problem slow = fast;
+  AttentionProblem fast(shape, random);
+  AttentionProblem slow = fast;
   attention_forward(fast.forward(), pool);
   ref::attention_forward(slow.forward());
   // Means of values below 1 with scores below 3 sqrt(head_dim): a few rounding errors of the scores.
@@ -100,10 +98,10 @@ TEST_P(AttentionTest, TokensSeeAWindow) {
 }
 
 TEST_P(AttentionTest, AWindowOfAllTokensChangesNoBit) {
-  Problem whole(make_shape(2, 400, 2, 1, 16, true), random_);
-  Problem windowed = whole;
+  AttentionProblem whole(make_shape(2, 400, 2, 1, 16, true), random_);
+  AttentionProblem windowed = whole;
   windowed.shape.window = 400;
-  for (Problem* problem : {&whole, &windowed}) {
+  for (AttentionProblem* problem : {&whole, &windowed}) {
     attention_forward(problem->forward(), pool_);
     attention_backward(problem->backward(), pool_);
   }
@@ -112,7 +110,7 @@ TEST_P(AttentionTest, AWindowOfAllTokensChangesNoBit) {
 }
 
 TEST_P(AttentionTest, KeysOutsideOfTheWindowAreNotRead) {
-  Problem problem(make_shape(1, 90, 1, 1, 8, true, {}, 20), random_);
+  AttentionProblem problem(make_shape(1, 90, 1, 1, 8, true, {}, 20), random_);
   problem.qkv.set(7, 8, kNaN);  // a key
   attention_forward(problem.forward(), pool_);
   for (int64_t i = 0; i < 90; ++i) EXPECT_EQ(std::isnan(problem.out.at(i, 3)), i >= 7 && i < 27) << i;
@@ -122,7 +120,7 @@ TEST(AttentionChecks, RefuseWhatCannotBeRead) {
   base::ThreadPool pool(1);
   std::mt19937 random(1);
   const AttentionShape good = make_shape(1, 4, 1, 1, 2, true);
-  Problem problem(good, random);
+  AttentionProblem problem(good, random);
   const auto run = [&](const AttentionShape& shape) {
     AttentionForward forward = problem.forward();
     forward.shape = shape;
@@ -169,10 +167,10 @@ TEST_P(AttentionTest, Bf16TensorsAreThoseOfTheirValues) {
     for (const bool inputs : {false, true}) {
       for (const bool outputs : {false, true}) {
         SCOPED_TRACE(fmt::format("time {} inputs {} outputs {}", shape.time, inputs, outputs));
-        Problem plain(shape, random_);
+        AttentionProblem plain(shape, random_);
         if (inputs) round_to_bf16(plain.qkv);
         if (outputs) round_to_bf16(plain.dout);
-        Problem kept = plain;
+        AttentionProblem kept = plain;
         StoredMatrix qkv = in_bf16(plain.qkv), out = in_bf16(plain.out), dout = in_bf16(plain.dout);
         StoredMatrix dqkv = in_bf16(plain.dqkv);
         attention_forward(plain.forward(), pool_);
@@ -207,8 +205,8 @@ TEST_P(AttentionTest, Bf16TensorsAreThoseOfTheirValues) {
 
 TEST_P(AttentionTest, ForwardWithoutLogSumExp) {
   const AttentionShape shape = make_shape(1, 20, 1, 1, 8, true);
-  Problem kept(shape, random_);
-  Problem dropped = kept;
+  AttentionProblem kept(shape, random_);
+  AttentionProblem dropped = kept;
   attention_forward(kept.forward(), pool_);
   attention_forward(dropped.forward(false), pool_);
   EXPECT_CLOSE(dropped.out.values(), kept.out.values(), exact());
@@ -216,18 +214,18 @@ TEST_P(AttentionTest, ForwardWithoutLogSumExp) {
 
 TEST_P(AttentionTest, SurvivesLargeScores) {
   const AttentionShape shape = make_shape(1, 30, 1, 1, 8, true);
-  Problem fast(shape, random_);
+  AttentionProblem fast(shape, random_);
   for (int64_t i = 0; i < 30; ++i) {
     for (int64_t j = 0; j < 16; ++j) fast.qkv.set(i, j, 100 * fast.qkv.at(i, j));  // scores of thousands
   }
-  Problem slow = fast;
+  AttentionProblem slow = fast;
   attention_forward(fast.forward(), pool_);
   ref::attention_forward(slow.forward());
   EXPECT_CLOSE(fast.out.values(), slow.out.values(), (Tolerance{.absolute = 1e-2, .relative = 1e-3}));
 }
 
 TEST_P(AttentionTest, ShowsNaN) {
-  Problem problem(make_shape(1, 20, 1, 1, 8, true), random_);
+  AttentionProblem problem(make_shape(1, 20, 1, 1, 8, true), random_);
   problem.qkv.set(7, 8, kNaN);  // a key: seen from token 7 on
   attention_forward(problem.forward(), pool_);
   for (int64_t i = 0; i < 20; ++i) EXPECT_EQ(std::isnan(problem.out.at(i, 3)), i >= 7) << i;
@@ -235,11 +233,11 @@ TEST_P(AttentionTest, ShowsNaN) {
 
 TEST_P(AttentionTest, BitsDoNotDependOnThreads) {
   const AttentionShape shape = make_shape(3, 82, 4, 2, 32, true);
-  Problem first(shape, random_);
+  AttentionProblem first(shape, random_);
   std::vector<std::vector<float>> outs, gradients;
   for (const int threads : {1, 2, 3, 5}) {
     base::ThreadPool pool(threads);
-    Problem problem = first;
+    AttentionProblem problem = first;
     attention_forward(problem.forward(), pool);
     attention_backward(problem.backward(), pool);
     outs.push_back(problem.out.values());
@@ -260,16 +258,16 @@ TEST(AttentionReference, BackwardIsTheJacobianOfForward) {
   for (const Kind& kind :
        {Kind{.causal = false}, {}, {.reads = {0, 2}}, {.window = 2}, {.reads = {1, 2}, .window = 3}}) {
     std::mt19937 random(3);
-    Problem problem({.batch = 2,
-                     .time = 4,
-                     .heads = 4,
-                     .kv_heads = 2,
-                     .head_dim = 3,
-                     .causal = kind.causal,
-                     .scale = 0.5F,
-                     .reads = kind.reads,
-                     .window = kind.window},
-                    random);
+    AttentionProblem problem({.batch = 2,
+                              .time = 4,
+                              .heads = 4,
+                              .kv_heads = 2,
+                              .head_dim = 3,
+                              .causal = kind.causal,
+                              .scale = 0.5F,
+                              .reads = kind.reads,
+                              .window = kind.window},
+                             random);
     ref::attention_forward(problem.forward());
     ref::attention_backward(problem.backward());
     const auto loss = [&] {

@@ -18,8 +18,8 @@ using testing::exact;
 using testing::Tolerance;
 
 /// Queries, keys, values and dout lie in bf16.
-struct Problem : AttentionProblem {
-  Problem(const AttentionShape& s, std::mt19937& random, Storage results)
+struct TilesProblem : AttentionProblem {
+  TilesProblem(const AttentionShape& s, std::mt19937& random, Storage results)
       : AttentionProblem(s, random, Storage::bf16, results) {}
 };
 
@@ -29,7 +29,7 @@ struct Bounds {
   std::vector<double> out, dqkv;
 };
 
-Bounds bounds_of(const Problem& problem) {
+Bounds bounds_of(const TilesProblem& problem) {
   const AttentionShape& s = problem.shape;
   const double part = 0x1p-8 * 1.01;
   const auto width = static_cast<std::size_t>(s.heads * s.head_dim);
@@ -98,8 +98,8 @@ class AttentionTilesTest : public EveryInstructionSet {
  protected:
   void expect_matches_reference(const AttentionShape& shape, Storage results, TileStrip strip) {
     SCOPED_TRACE(fmt::format("{} bf16 {}", name_of(shape), results == Storage::bf16));
-    Problem fast(shape, random_, results);
-    Problem slow = fast;
+    TilesProblem fast(shape, random_, results);
+    TilesProblem slow = fast;
     const Bounds bounds = bounds_of(fast);
     attention_forward_on_tiles(fast.forward(), strip, pool_);
     ref::attention_forward(slow.forward());
@@ -175,7 +175,7 @@ TEST_P(AttentionTilesTest, CutsLongSequences) {
 }
 
 TEST_P(AttentionTilesTest, OneTokenIsExact) {
-  Problem problem(make_shape(3, 1, 2, 2, 32, true), random_, Storage::bf16);
+  TilesProblem problem(make_shape(3, 1, 2, 2, 32, true), random_, Storage::bf16);
   attention_forward_on_tiles(problem.forward(), &multiply_tile_strip<PlainTiles>, pool_);
   attention_backward_on_tiles(problem.backward(), &multiply_tile_strip<PlainTiles>, pool_);
   for (int64_t row = 0; row < 3; ++row) {
@@ -188,7 +188,7 @@ TEST_P(AttentionTilesTest, OneTokenIsExact) {
 }
 
 TEST_P(AttentionTilesTest, IsChosenForBf16WhereThereIsAUnit) {
-  Problem chosen(make_shape(1, 50, 2, 2, 32, true), random_, Storage::f32);
+  TilesProblem chosen(make_shape(1, 50, 2, 2, 32, true), random_, Storage::f32);
   AttentionProblem direct = chosen;
   const TileStrip unit = usable_tile_strip();
   if (unit == nullptr) {  // the same values in fp32
@@ -213,18 +213,18 @@ TEST_P(AttentionTilesTest, IsChosenForBf16WhereThereIsAUnit) {
 }
 
 TEST_P(AttentionTilesTest, ShowsNaN) {
-  Problem problem(make_shape(1, 40, 1, 1, 32, true), random_, Storage::bf16);
+  TilesProblem problem(make_shape(1, 40, 1, 1, 32, true), random_, Storage::bf16);
   problem.qkv.set(35, 32, kNaN);  // a key: seen from token 35 on
   attention_forward_on_tiles(problem.forward(), &multiply_tile_strip<PlainTiles>, pool_);
   for (int64_t i = 0; i < 40; ++i) EXPECT_EQ(std::isnan(problem.out.at(i, 3)), i >= 35) << i;
 }
 
 TEST_P(AttentionTilesTest, BitsDoNotDependOnThreads) {
-  const Problem first(make_shape(3, 82, 4, 2, 32, true), random_, Storage::bf16);
+  const TilesProblem first(make_shape(3, 82, 4, 2, 32, true), random_, Storage::bf16);
   std::vector<std::vector<float>> results;
   for (const int threads : {1, 2, 3, 5}) {
     base::ThreadPool pool(threads);
-    Problem problem = first;
+    TilesProblem problem = first;
     attention_forward_on_tiles(problem.forward(), &multiply_tile_strip<PlainTiles>, pool);
     attention_backward_on_tiles(problem.backward(), &multiply_tile_strip<PlainTiles>, pool);
     results.push_back(problem.out.values());

@@ -15,7 +15,7 @@ namespace {
 using testing::exact;
 using testing::Tolerance;
 
-struct Case {
+struct CacheCase {
   int64_t heads = 2, kv_heads = 1, head_dim = 16;
   Storage storage = Storage::bf16;
   int64_t window = 0;
@@ -30,7 +30,7 @@ struct Sequence {
   Matrix q, out;
   int64_t first;
 
-  Sequence(const Case& c, int64_t first_position, int64_t count, std::mt19937& random)
+  Sequence(const CacheCase& c, int64_t first_position, int64_t count, std::mt19937& random)
       : q(count, c.heads * c.head_dim, 3, 1), out(count, c.heads * c.head_dim, 2, 1), first(first_position) {
     const int64_t positions = first + count;
     std::uniform_real_distribution<float> uniform(-1, 1);
@@ -53,14 +53,14 @@ struct Sequence {
 
   int64_t count() const { return q.rows(); }
   /// Tokens [from, from + size) as an argument.
-  CacheAttentionSequence tokens(const Case& c, int64_t from, int64_t size) {
+  CacheAttentionSequence tokens(const CacheCase& c, int64_t from, int64_t size) {
     return {q.data() + from * q.stride(), out.data() + from * out.stride(), size, first + from, heads.data(),
             heads.data() + c.kv_heads};
   }
-  CacheAttentionSequence all(const Case& c) { return tokens(c, 0, count()); }
+  CacheAttentionSequence all(const CacheCase& c) { return tokens(c, 0, count()); }
 };
 
-CacheAttention arguments(const Case& c, std::span<const CacheAttentionSequence> sequences) {
+CacheAttention arguments(const CacheCase& c, std::span<const CacheAttentionSequence> sequences) {
   CacheAttention args{c.storage, c.heads, c.kv_heads, c.head_dim};
   args.value_stride = c.head_dim + 3;
   args.q_stride = c.heads * c.head_dim + 3;
@@ -76,7 +76,7 @@ void clear(Matrix& m) {
 }
 
 /// Attends in one call and returns out.
-std::vector<float> attend(const Case& c, Sequence& s, base::ThreadPool& pool) {
+std::vector<float> attend(const CacheCase& c, Sequence& s, base::ThreadPool& pool) {
   clear(s.out);
   const CacheAttentionSequence all = s.all(c);
   cache_attention(arguments(c, {&all, 1}), pool);
@@ -84,7 +84,7 @@ std::vector<float> attend(const Case& c, Sequence& s, base::ThreadPool& pool) {
   return s.out.values();
 }
 
-void expect_matches_reference(const Case& c, int64_t first, int64_t count, std::mt19937& random,
+void expect_matches_reference(const CacheCase& c, int64_t first, int64_t count, std::mt19937& random,
                               base::ThreadPool& pool) {
   SCOPED_TRACE(fmt::format("heads {} / {} head_dim {} storage {} window {} first {} count {}", c.heads, c.kv_heads,
                            c.head_dim, static_cast<int>(c.storage), c.window, first, count));
@@ -106,7 +106,7 @@ TEST_P(CacheAttentionTest, SweepsPositionsAndCounts) {
   int turn = 0;
   for (const int64_t first : {0, 1, 2, 3, 7, 8, 15, 31, 254, 255, 256, 257, 510, 512, 700}) {
     for (const int64_t count : {0, 1, 2, 3, 4, 5, 9, 17, 33}) {
-      Case c;
+      CacheCase c;
       c.storage = kAllStorages[static_cast<std::size_t>(turn++ % 3)];
       expect_matches_reference(c, first, count, random_, pool_);
     }
@@ -152,7 +152,7 @@ TEST_P(CacheAttentionTest, LongPromptsAndLongCaches) {
 }
 
 TEST_P(CacheAttentionTest, OneKeyIsItsValue) {
-  Case c{4, 2, 24, Storage::f16};
+  CacheCase c{4, 2, 24, Storage::f16};
   Sequence s(c, 0, 1, random_);
   const std::vector<float> out = attend(c, s, pool_);
   for (int64_t h = 0; h < 4; ++h) {
@@ -164,7 +164,7 @@ TEST_P(CacheAttentionTest, OneKeyIsItsValue) {
 
 TEST_P(CacheAttentionTest, HugeScoresDoNotOverflow) {
   for (const int64_t count : {1, 30}) {
-    Case c{2, 1, 64, Storage::bf16};
+    CacheCase c{2, 1, 64, Storage::bf16};
     c.q_scale = 1e6F;
     Sequence s(c, 600, count, random_);
     const std::vector<float> fast = attend(c, s, pool_);
@@ -182,9 +182,10 @@ TEST_P(CacheAttentionTest, HugeScoresDoNotOverflow) {
 }
 
 TEST_P(CacheAttentionTest, BitsDoNotDependOnHowAPromptIsCut) {
-  for (const Case& c : {Case{4, 1, 64, Storage::bf16}, Case{1, 1, 64, Storage::f16}, Case{7, 1, 40, Storage::bf16},
-                        Case{2, 2, 80, Storage::f32}, Case{3, 1, 17, Storage::f16, 50},
-                        Case{2, 1, 128, Storage::bf16, 270}, Case{1, 1, 9, Storage::f32}}) {
+  for (const CacheCase& c :
+       {CacheCase{4, 1, 64, Storage::bf16}, CacheCase{1, 1, 64, Storage::f16}, CacheCase{7, 1, 40, Storage::bf16},
+        CacheCase{2, 2, 80, Storage::f32}, CacheCase{3, 1, 17, Storage::f16, 50},
+        CacheCase{2, 1, 128, Storage::bf16, 270}, CacheCase{1, 1, 9, Storage::f32}}) {
     Sequence s(c, 230, 320, random_);
     const std::vector<float> at_once = attend(c, s, pool_);
     for (const int64_t step : {1, 2, 3, 32, 130}) {
@@ -200,7 +201,7 @@ TEST_P(CacheAttentionTest, BitsDoNotDependOnHowAPromptIsCut) {
 
 TEST_P(CacheAttentionTest, BitsDoNotDependOnThreads) {
   for (const int64_t count : {1, 3, 200}) {
-    Case c{8, 2, 32, Storage::bf16};
+    CacheCase c{8, 2, 32, Storage::bf16};
     Sequence s(c, 3000, count, random_);
     std::vector<std::vector<float>> results;
     for (const int threads : {1, 2, 3, 5}) {
@@ -212,7 +213,7 @@ TEST_P(CacheAttentionTest, BitsDoNotDependOnThreads) {
 }
 
 TEST_P(CacheAttentionTest, BitsDoNotDependOnOtherSequences) {
-  Case c{4, 2, 32, Storage::bf16};
+  CacheCase c{4, 2, 32, Storage::bf16};
   std::vector<Sequence> batch;
   std::vector<std::vector<float>> alone;
   for (const auto& [first, count] : {std::pair<int64_t, int64_t>{0, 40}, {1500, 1}, {0, 0}, {3, 1}, {1400, 2}}) {

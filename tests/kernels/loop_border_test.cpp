@@ -12,10 +12,10 @@ using testing::accumulated;
 using testing::exact;
 using testing::Tolerance;
 
-struct Problem {
+struct BorderProblem {
   Matrix iterate, input, weight, hidden, prediction, dhidden, later, dprediction, diterate, dinput, dweight, dbias;
 
-  Problem(int64_t rows, int64_t width, std::mt19937& random)
+  BorderProblem(int64_t rows, int64_t width, std::mt19937& random)
       : iterate(rows, width, 0, 1),
         input(rows, width, 0, 1),
         weight(1, width, 0, 1),
@@ -65,8 +65,8 @@ INCONTEXT_EVERY_INSTRUCTION_SET(LoopBorderTest);
 void expect_matches_reference(int64_t rows, int64_t width, std::mt19937& random, base::ThreadPool& pool) {
   SCOPED_TRACE(fmt::format("{}x{}", rows, width));
   const bool with_input = width % 3 != 0;
-  Problem fast(rows, width, random);
-  Problem slow = fast;
+  BorderProblem fast(rows, width, random);
+  BorderProblem slow = fast;
   loop_border_forward(fast.forward(), pool);
   ref::loop_border_forward(slow.forward());
   EXPECT_CLOSE(fast.hidden.values(), slow.hidden.values(), exact());
@@ -96,8 +96,8 @@ TEST_P(LoopBorderTest, SweepsWidthsAndRows) {
 }
 
 TEST_P(LoopBorderTest, ResultsDoNotDependOnThreads) {
-  Problem two(400, 33, random_);
-  Problem one = two;
+  BorderProblem two(400, 33, random_);
+  BorderProblem one = two;
   base::ThreadPool alone(1);
   loop_border_forward(two.forward(), pool_);
   loop_border_forward(one.forward(), alone);

@@ -13,13 +13,13 @@ using testing::accumulated;
 using testing::exact;
 using testing::Tolerance;
 
-struct Problem {
+struct NormProblem {
   NormKind kind;
   Matrix x, gamma, beta, mean, rstd, past, dx, dgamma, dbeta;
   StoredMatrix y, dy;
 
-  Problem(NormKind k, int64_t rows, int64_t width, std::mt19937& random, Storage storage = Storage::f32,
-          int64_t offset = 1)
+  NormProblem(NormKind k, int64_t rows, int64_t width, std::mt19937& random, Storage storage = Storage::f32,
+              int64_t offset = 1)
       : kind(k),
         x(rows, width, 0, offset),
         gamma(1, width, 0, offset),
@@ -72,8 +72,8 @@ void expect_matches_reference(NormKind kind, int64_t rows, int64_t width, bool e
                               base::ThreadPool& pool, Storage storage = Storage::f32) {
   SCOPED_TRACE(fmt::format("kind {} {}x{} extras {} bf16 {}", static_cast<int>(kind), rows, width, extras,
                            storage == Storage::bf16));
-  Problem fast(kind, rows, width, random, storage);
-  Problem slow = fast;
+  NormProblem fast(kind, rows, width, random, storage);
+  NormProblem slow = fast;
   norm_forward(fast.forward(extras), pool);
   ref::norm_forward(slow.forward(extras));
   // Width 1 makes rstd 1/sqrt(epsilon) = 316; differences of values near 2 are magnified by it.
@@ -122,16 +122,16 @@ TEST_P(NormTest, SweepsWidthsAndRows) {
 // In several pieces of rows.
 TEST_P(NormTest, SomeRowsGoOn) {
   for (const Reads& reads : {Reads{0, 2}, {0, 3}, {0, 50}, {1, 3}, {40, 41}, {150, 151}, {7, 2}, {30, 1}}) {
-    Problem some(NormKind::layer, 200, 24, random_);
+    NormProblem some(NormKind::layer, 200, 24, random_);
     norm_forward(some.forward(), pool_);
-    Problem all = some;
+    NormProblem all = some;
     for (int64_t row = 0; row < 200; ++row) {
       for (int64_t j = 0; j < 24; ++j) all.past.at(row, j) = 0;
     }
     for (int64_t read = 0; read < reads.count(200); ++read) {
       for (int64_t j = 0; j < 24; ++j) all.past.at(reads.token(read), j) = some.past.at(read, j);
     }
-    Problem slow = some;
+    NormProblem slow = some;
     norm_backward(all.backward(), pool_);
     norm_backward(some.backward(true, true, reads), pool_);
     ref::norm_backward(slow.backward(true, true, reads));
@@ -141,9 +141,9 @@ TEST_P(NormTest, SomeRowsGoOn) {
 }
 
 TEST_P(NormTest, ResidualGradientMayBeTheResultItself) {
-  Problem apart(NormKind::layer, 9, 40, random_);
+  NormProblem apart(NormKind::layer, 9, 40, random_);
   norm_forward(apart.forward(), pool_);
-  Problem in_place = apart;
+  NormProblem in_place = apart;
   in_place.dx = in_place.past;
   norm_backward(apart.backward(), pool_);
   NormBackward args = in_place.backward();
@@ -153,11 +153,11 @@ TEST_P(NormTest, ResidualGradientMayBeTheResultItself) {
 }
 
 TEST_P(NormTest, BitsDoNotDependOnThreads) {
-  Problem first(NormKind::layer, 1000, 64, random_);
+  NormProblem first(NormKind::layer, 1000, 64, random_);
   std::vector<std::vector<float>> results;
   for (const int threads : {1, 2, 3, 5}) {
     base::ThreadPool pool(threads);
-    Problem problem = first;
+    NormProblem problem = first;
     norm_forward(problem.forward(), pool);
     norm_backward(problem.backward(), pool);
     results.push_back(problem.y.values());
@@ -171,7 +171,7 @@ TEST_P(NormTest, BitsDoNotDependOnThreads) {
 TEST(NormReference, BackwardIsTheJacobianOfForward) {
   for (const NormKind kind : {NormKind::layer, NormKind::rms}) {
     std::mt19937 random(5);
-    Problem problem(kind, 3, 6, random);
+    NormProblem problem(kind, 3, 6, random);
     ref::norm_forward(problem.forward());
     ref::norm_backward(problem.backward(false));
     const auto loss = [&] {

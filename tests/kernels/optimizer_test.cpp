@@ -13,10 +13,10 @@ namespace {
 using testing::exact;
 using testing::Tolerance;
 
-struct Problem {
+struct OptimizerProblem {
   std::vector<std::array<Matrix, 4>> tensors;  // parameter, gradient, first and second moment
 
-  Problem(const std::vector<int64_t>& sizes, std::mt19937& random) {
+  OptimizerProblem(const std::vector<int64_t>& sizes, std::mt19937& random) {
     for (const int64_t size : sizes) {
       std::array<Matrix, 4> set{Matrix(1, size, 0, 1), Matrix(1, size, 0, 1), Matrix(1, size, 0, 1),
                                 Matrix(1, size, 0, 1)};
@@ -42,8 +42,8 @@ INCONTEXT_EVERY_INSTRUCTION_SET(OptimizerTest);
 TEST_P(OptimizerTest, StepsLikeTheReference) {
   const std::vector<int64_t> sizes{0, 1, 2, 7, 8, 9, 15, 16, 17, 33, 16384, 16385, 40000};
   for (const bool decoupled : {false, true}) {
-    Problem fast(sizes, random_);
-    Problem slow = fast;
+    OptimizerProblem fast(sizes, random_);
+    OptimizerProblem slow = fast;
     const AdamStep step{.learning_rate = 0.01,
                         .beta1 = 0.9,
                         .beta2 = 0.99,
@@ -65,7 +65,7 @@ TEST_P(OptimizerTest, StepsLikeTheReference) {
 }
 
 TEST_P(OptimizerTest, NormIsThatOfTheReferenceForAnyThreads) {
-  Problem problem({0, 1, 3, 17, 16385, 50000}, random_);
+  OptimizerProblem problem({0, 1, 3, 17, 16385, 50000}, random_);
   const double expected = ref::squared_norm(problem.parameters());
   std::vector<double> results;
   for (const int threads : {1, 2, 3, 5}) {

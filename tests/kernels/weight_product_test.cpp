@@ -19,7 +19,7 @@ namespace {
 using testing::exact;
 using testing::Tolerance;
 
-struct Case {
+struct WeightCase {
   int64_t rows = 0, depth = 0;
   std::vector<int64_t> columns;  // of each weight
   Storage storage = Storage::bf16;
@@ -32,13 +32,13 @@ struct Case {
 constexpr Precision kBothPrecisions[] = {Precision::f32, Precision::bf16};
 
 /// The tensors of one case; copies of it start from the same values.
-struct Problem {
+struct WeightProblem {
   Matrix x;
   std::vector<StoredMatrix> weights;
   std::vector<Matrix> biases, residuals, ys;
   std::vector<WeightMatrix> arguments;
 
-  Problem(const Case& c, std::mt19937& random) : x(c.rows, c.depth, c.padding, c.offset) {
+  WeightProblem(const WeightCase& c, std::mt19937& random) : x(c.rows, c.depth, c.padding, c.offset) {
     c.integers ? x.fill_exact(random) : x.fill(random);
     for (const int64_t columns : c.columns) {
       weights.emplace_back(c.storage, columns, c.depth, c.padding, c.offset);
@@ -52,7 +52,7 @@ struct Problem {
     }
   }
 
-  WeightProduct product(const Case& c) {
+  WeightProduct product(const WeightCase& c) {
     arguments.clear();
     for (std::size_t i = 0; i < weights.size(); ++i) {
       arguments.push_back({c.storage, weights[i].data(), weights[i].stride(), c.columns[i],
@@ -66,14 +66,14 @@ struct Problem {
   }
 };
 
-void expect_matches_reference(const Case& c, std::mt19937& random, base::ThreadPool& pool,
+void expect_matches_reference(const WeightCase& c, std::mt19937& random, base::ThreadPool& pool,
                               const Bf16Unit* unit = nullptr) {
   SCOPED_TRACE(
       fmt::format("rows {} depth {} columns {} storage {} bias {} residual {} in place {} padding {} precision {}",
                   c.rows, c.depth, c.columns.front(), static_cast<int>(c.storage), c.bias, c.residual, c.in_place,
                   c.padding, static_cast<int>(c.precision)));
-  Problem fast(c, random);
-  Problem slow = fast;
+  WeightProblem fast(c, random);
+  WeightProblem slow = fast;
   unit != nullptr ? weight_product_in_bf16(fast.product(c), unit, pool) : weight_product(fast.product(c), pool);
   ref::weight_product(slow.product(c));
   const Tolerance tolerance =
@@ -99,7 +99,7 @@ TEST_P(WeightProductTest, SweepsExtents) {
   for (const int64_t rows : {0, 1, 2, 3, 4, 5, 7, 8, 9, 23, 24, 25, 29}) {
     for (const int64_t columns : {0, 1, 2, 3, 4, 7, 8, 9, 11, 24, 25, 50}) {
       for (const int64_t depth : {0, 1, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 77}) {
-        Case c{rows, depth, {columns}};
+        WeightCase c{rows, depth, {columns}};
         c.storage = kAllStorages[static_cast<std::size_t>(count % 3)];
         c.bias = (count & 1) != 0;
         c.residual = (count & 2) != 0;
@@ -118,7 +118,7 @@ TEST_P(WeightProductTest, SumsLongDepthsInBlocks) {
   for (const Storage storage : kAllStorages) {
     for (const int64_t rows : {1, 2, 3, 6, 26}) {
       for (const int64_t depth : {511, 512, 513, 1024, 1027, 2048}) {
-        Case c{rows, depth, {26}, storage};
+        WeightCase c{rows, depth, {26}, storage};
         c.bias = c.residual = true;
         for (const Precision precision : kBothPrecisions) {
           c.precision = precision;
@@ -135,7 +135,7 @@ TEST_P(WeightProductTest, SumsLongDepthsInBlocks) {
 TEST_P(WeightProductTest, CutsRowsAndColumns) {
   for (const int64_t rows : {1, 2, 7, 24, 129, 300}) {
     for (const int64_t columns : {239, 241, 700}) {
-      Case c{rows, 40, {columns}};
+      WeightCase c{rows, 40, {columns}};
       c.bias = c.residual = c.integers = true;
       for (const Precision precision : kBothPrecisions) {
         c.precision = precision;
@@ -147,7 +147,7 @@ TEST_P(WeightProductTest, CutsRowsAndColumns) {
 
 TEST_P(WeightProductTest, SeveralWeightsAtOnce) {
   for (const int64_t rows : {1, 2, 4, 40}) {
-    Case c{rows, 70, {64, 0, 16, 17, 1}};
+    WeightCase c{rows, 70, {64, 0, 16, 17, 1}};
     c.bias = true;
     for (const Precision precision : kBothPrecisions) {
       c.precision = precision;
@@ -156,9 +156,9 @@ TEST_P(WeightProductTest, SeveralWeightsAtOnce) {
   }
   // Each weight in a storage of its own.
   for (const int64_t rows : {1, 3, 30, 31}) {
-    Case c{rows, 33, {9, 9, 9}};
+    WeightCase c{rows, 33, {9, 9, 9}};
     c.precision = kBothPrecisions[rows % 2];
-    Problem mixed(c, random_);
+    WeightProblem mixed(c, random_);
     for (std::size_t i = 0; i < 3; ++i) mixed.weights[i] = StoredMatrix(kAllStorages[i], 9, 33, 1, 1).fill(random_);
     WeightProduct product = mixed.product(c);
     for (std::size_t i = 0; i < 3; ++i) mixed.arguments[i].storage = kAllStorages[i];
@@ -172,7 +172,7 @@ TEST_P(WeightProductTest, SeveralWeightsAtOnce) {
 
 TEST_P(WeightProductTest, ResidualMayBeTheResultItself) {
   for (const int64_t rows : {1, 2, 5, 150}) {
-    Case c{rows, 1030, {37}};
+    WeightCase c{rows, 1030, {37}};
     c.in_place = c.bias = c.integers = true;
     expect_matches_reference(c, random_, pool_);
   }
@@ -180,12 +180,12 @@ TEST_P(WeightProductTest, ResidualMayBeTheResultItself) {
 
 /// The bits of some rows in a product of 150 and in products of a few of them, each by multiply(product).
 template <class Multiply>
-void expect_rows_alone_have_the_same_bits(const Case& c, std::mt19937& random, const Multiply& multiply) {
-  Problem all(c, random);
+void expect_rows_alone_have_the_same_bits(const WeightCase& c, std::mt19937& random, const Multiply& multiply) {
+  WeightProblem all(c, random);
   multiply(all.product(c));
   for (const int64_t rows : {1, 2, 3, 4, 5, 11, 23, 24, 37, 149}) {
     const int64_t first = std::min<int64_t>(rows + 1, 150 - rows);
-    Problem some = all;
+    WeightProblem some = all;
     for (Matrix& y : some.ys) y.fill(random);
     WeightProduct product = some.product(c);
     product.rows = rows;
@@ -206,7 +206,7 @@ TEST_P(WeightProductTest, BitsOfARowDoNotDependOnTheOtherRows) {
   for (const Precision precision : kBothPrecisions) {
     for (const Storage storage : kAllStorages) {
       for (const int64_t depth : {5, 64, 77, 1300}) {
-        Case c{150, depth, {61, 30}, storage};
+        WeightCase c{150, depth, {61, 30}, storage};
         c.precision = precision;
         c.bias = c.residual = true;
         expect_rows_alone_have_the_same_bits(c, random_,
@@ -228,7 +228,7 @@ TEST_P(WeightProductTest, UnitsMatchTheReference) {
     for (const int64_t rows : {1, 2, 3, 4, 5, 31, 33, 129}) {
       for (const int64_t columns : {0, 1, 5, 31, 33, 70, 250}) {
         for (const int64_t depth : {0, 1, 31, 32, 33, 65}) {
-          Case c{rows, depth, {columns, 3}};
+          WeightCase c{rows, depth, {columns, 3}};
           c.precision = Precision::bf16;
           c.bias = (count & 1) != 0;
           c.residual = (count & 2) != 0;
@@ -240,7 +240,7 @@ TEST_P(WeightProductTest, UnitsMatchTheReference) {
         }
       }
     }
-    Case c{3, 2100, {7}};
+    WeightCase c{3, 2100, {7}};
     c.precision = Precision::bf16;
     expect_matches_reference(c, random_, pool_, unit);
   }
@@ -251,7 +251,7 @@ TEST_P(WeightProductTest, BitsOfARowDoNotDependOnTheOtherRowsOnTiles) {
   for (const TileStrip strip : {&multiply_tile_strip<PlainTiles>, amx.strip()}) {
     const TileUnit unit(strip);
     for (const int64_t depth : {77, 1300}) {
-      Case c{150, depth, {61, 30}};
+      WeightCase c{150, depth, {61, 30}};
       c.precision = Precision::bf16;
       c.bias = c.residual = true;
       expect_rows_alone_have_the_same_bits(
@@ -266,9 +266,9 @@ TEST_P(WeightProductTest, FewRowsHaveTheBitsOfAmx) {
   const AmxUnit amx;
   const TileUnit unit(amx.strip());
   for (const int64_t depth : {31, 512, 1100}) {
-    Case c{40, depth, {37}};
+    WeightCase c{40, depth, {37}};
     c.precision = Precision::bf16;
-    Problem all(c, random_);
+    WeightProblem all(c, random_);
     std::uniform_int_distribution<int> exponent(-70, 1), rare(0, 7);
     std::uniform_real_distribution<float> uniform(-2, 2);
     const auto draw = [&] {
@@ -288,7 +288,7 @@ TEST_P(WeightProductTest, FewRowsHaveTheBitsOfAmx) {
     weight_product_in_bf16(all.product(c), &unit, pool_);
     for (const int64_t rows : {1, 2, 3, 4}) {
       for (int64_t first = 0; first + rows <= c.rows; first += rows) {
-        Problem some = all;
+        WeightProblem some = all;
         some.ys[0].fill(random_);
         WeightProduct product = some.product(c);
         product.rows = rows;
@@ -307,17 +307,17 @@ TEST_P(WeightProductTest, FewRowsHaveTheBitsOfAmx) {
 
 TEST_P(WeightProductTest, BitsDoNotDependOnThreadsOrOnOtherWeights) {
   for (const int64_t rows : {1, 2, 4, 9, 60, 61}) {
-    Case c{rows, 600, {250, 33, 500}};
+    WeightCase c{rows, 600, {250, 33, 500}};
     c.precision = kBothPrecisions[rows % 2];
-    const Problem first(c, random_);
+    const WeightProblem first(c, random_);
     std::vector<std::vector<float>> results;
     for (const int threads : {1, 2, 3, 5}) {
       base::ThreadPool pool(threads);
-      Problem problem = first;
+      WeightProblem problem = first;
       weight_product(problem.product(c), pool);
       results.push_back(problem.ys[2].values());
     }
-    Problem alone = first;
+    WeightProblem alone = first;
     WeightProduct product = alone.product(c);
     product.matrices = product.matrices.subspan(2);
     weight_product(product, pool_);
@@ -328,12 +328,12 @@ TEST_P(WeightProductTest, BitsDoNotDependOnThreadsOrOnOtherWeights) {
 
 TEST_P(WeightProductTest, BitsDoNotDependOnThePlaceOfAColumn) {
   for (const int64_t rows : {1, 2, 4, 9, 60, 61}) {
-    Case c{rows, 130, {50}};
+    WeightCase c{rows, 130, {50}};
     c.precision = kBothPrecisions[rows % 2];
-    Problem all(c, random_);
+    WeightProblem all(c, random_);
     weight_product(all.product(c), pool_);
     for (const int64_t first : {1, 7, 49}) {
-      Problem some = all;
+      WeightProblem some = all;
       some.ys[0].fill(random_);
       WeightProduct product = some.product(c);
       some.arguments[0].weight =
@@ -370,8 +370,8 @@ TEST(WeightProductReference, MultipliesByTheTransposedWeight) {
 TEST(WeightProductChecks, RefusesStridesThatAreTooSmall) {
   base::ThreadPool pool(1);
   std::mt19937 random(1);
-  Case c{4, 6, {5}};
-  Problem problem(c, random);
+  WeightCase c{4, 6, {5}};
+  WeightProblem problem(c, random);
   WeightProduct product = problem.product(c);
   product.x_stride = 5;
   EXPECT_THROW(weight_product(product, pool), base::Error);

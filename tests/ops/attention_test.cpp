@@ -13,7 +13,7 @@ using kernels::Reads;
 using testing::draw;
 using torch::Tensor;
 
-const testing::Tolerance kTolerance = testing::accumulated(testing::kEpsilonF32, 64, 30);
+const testing::Tolerance kAttentionTolerance = testing::accumulated(testing::kEpsilonF32, 64, 30);
 
 TEST(Attention, AgreesWithLibtorchInDouble) {
   for (const AttentionHeads heads : {AttentionHeads{2, 2, 4}, AttentionHeads{4, 2, 3}, AttentionHeads{3, 1, 8}}) {
@@ -24,7 +24,7 @@ TEST(Attention, AgreesWithLibtorchInDouble) {
             [&](const Settings& settings, const std::vector<Tensor>& in) {
               return attention(settings, in[0], heads, {.causal = causal});
             },
-            {draw({2, time, heads.packed_width()}, "qkv")}, kTolerance);
+            {draw({2, time, heads.packed_width()}, "qkv")}, kAttentionTolerance);
       }
     }
   }
@@ -54,7 +54,7 @@ TEST(Attention, AgreesWhereSomeTokensAreRead) {
               EXPECT_EQ(out.sizes(), (std::vector<int64_t>{2, reads.count(12), heads.heads * heads.head_dim}));
               return out;
             },
-            inputs, kTolerance);
+            inputs, kAttentionTolerance);
       }
     }
   }
@@ -124,7 +124,7 @@ TEST(Attention, AgreesWithinAWindowAndAtAScale) {
                 const Tensor qkv = project_qkv(settings, in[0], in[1], {}, heads, Keep::f32, reads);
                 return attention(settings, qkv, heads, {.window = window, .scale = scale, .reads = reads});
               },
-              {draw({2, 33, 10}, "x"), draw({heads.packed_width(), 10}, "w", 0.3)}, kTolerance);
+              {draw({2, 33, 10}, "x"), draw({heads.packed_width(), 10}, "w", 0.3)}, kAttentionTolerance);
         }
       }
     }

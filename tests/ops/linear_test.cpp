@@ -12,17 +12,18 @@ namespace {
 using testing::draw;
 using torch::Tensor;
 
-const std::vector<Tensor> kInputs = {draw({2, 7, 5}, "x"), draw({9, 5}, "w"), draw({9}, "b"), draw({2, 7, 9}, "r")};
+const std::vector<Tensor> kLinearInputs = {draw({2, 7, 5}, "x"), draw({9, 5}, "w"), draw({9}, "b"),
+                                           draw({2, 7, 9}, "r")};
 
 TEST(Linear, AgreesWithLibtorchInDouble) {
   testing::expect_agreement(
       [](const Settings& settings, const std::vector<Tensor>& in) {
         return linear(settings, in[0], {in[1], in[2]}, in[3]);
       },
-      kInputs, testing::accumulated(testing::kEpsilonF32, 64, 20));
+      kLinearInputs, testing::accumulated(testing::kEpsilonF32, 64, 20));
   testing::expect_agreement(
       [](const Settings& settings, const std::vector<Tensor>& in) { return linear(settings, in[0], {in[1]}); },
-      {kInputs[0], kInputs[1]}, testing::accumulated(testing::kEpsilonF32, 64, 20));
+      {kLinearInputs[0], kLinearInputs[1]}, testing::accumulated(testing::kEpsilonF32, 64, 20));
 }
 
 TEST(Linear, GradientsByCentralDifferences) {
@@ -50,9 +51,10 @@ TEST(Linear, Bf16SumsInFp32) {
 }
 
 TEST(Linear, RefusesShapesThatDoNotFit) {
-  EXPECT_THROW(linear(Settings{}, kInputs[0], {draw({9, 4}, "w")}), base::Error);
-  EXPECT_THROW(linear(Settings{}, kInputs[0], {kInputs[1], draw({8}, "b")}), base::Error);
-  EXPECT_THROW(linear(Settings{}, kInputs[0], {kInputs[1], kInputs[2]}, draw({2, 6, 9}, "r")), base::Error);
+  EXPECT_THROW(linear(Settings{}, kLinearInputs[0], {draw({9, 4}, "w")}), base::Error);
+  EXPECT_THROW(linear(Settings{}, kLinearInputs[0], {kLinearInputs[1], draw({8}, "b")}), base::Error);
+  EXPECT_THROW(linear(Settings{}, kLinearInputs[0], {kLinearInputs[1], kLinearInputs[2]}, draw({2, 6, 9}, "r")),
+               base::Error);
 }
 
 // With an adapter of rank 3 on the first weight.
@@ -61,8 +63,8 @@ Tensor adapted(const Settings& settings, const std::vector<Tensor>& in) {
   return linear(settings, in[0], {in[1], in[2], adapter}, in[3]);
 }
 
-const std::vector<Tensor> kAdapted = {kInputs[0], kInputs[1],        kInputs[2],
-                                      kInputs[3], draw({3, 5}, "a"), draw({9, 3}, "d")};
+const std::vector<Tensor> kAdapted = {kLinearInputs[0], kLinearInputs[1],  kLinearInputs[2],
+                                      kLinearInputs[3], draw({3, 5}, "a"), draw({9, 3}, "d")};
 
 TEST(Linear, AdaptersAreTheDenseMatrixTheyStandFor) {
   testing::expect_agreement(adapted, kAdapted, testing::accumulated(testing::kEpsilonF32, 64, 40));
@@ -97,13 +99,13 @@ TEST(Linear, FrozenWeightsOf16BitsAreReadWhereTheyLie) {
 }
 
 TEST(Linear, SideBySideIsOneAfterTheOther) {
-  const std::vector<Weight> weights = {{kInputs[1], kInputs[2]}, {draw({4, 5}, "second")}};
+  const std::vector<Weight> weights = {{kLinearInputs[1], kLinearInputs[2]}, {draw({4, 5}, "second")}};
   for (const bool batch_invariant : {false, true}) {
     torch::NoGradGuard no_gradients;
     const Settings settings{.batch_invariant = batch_invariant};
-    const Tensor together = linear_side_by_side(settings, kInputs[0], weights);
-    EXPECT_TRUE(torch::equal(together.narrow(2, 0, 9), linear(settings, kInputs[0], weights[0])));
-    EXPECT_TRUE(torch::equal(together.narrow(2, 9, 4), linear(settings, kInputs[0], weights[1])));
+    const Tensor together = linear_side_by_side(settings, kLinearInputs[0], weights);
+    EXPECT_TRUE(torch::equal(together.narrow(2, 0, 9), linear(settings, kLinearInputs[0], weights[0])));
+    EXPECT_TRUE(torch::equal(together.narrow(2, 9, 4), linear(settings, kLinearInputs[0], weights[1])));
   }
 }
 

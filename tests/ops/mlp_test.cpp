@@ -12,9 +12,9 @@ using kernels::Activation;
 using testing::draw;
 using torch::Tensor;
 
-const std::vector<Tensor> kInputs = {draw({2, 5, 6}, "x"),  draw({11, 6}, "up"),    draw({11}, "up_bias"),
-                                     draw({6, 11}, "down"), draw({6}, "down_bias"), draw({2, 5, 6}, "residual"),
-                                     draw({11, 6}, "gate")};
+const std::vector<Tensor> kMlpInputs = {draw({2, 5, 6}, "x"),  draw({11, 6}, "up"),    draw({11}, "up_bias"),
+                                        draw({6, 11}, "down"), draw({6}, "down_bias"), draw({2, 5, 6}, "residual"),
+                                        draw({11, 6}, "gate")};
 
 Tensor plain(const Settings& settings, const std::vector<Tensor>& in, Activation activation) {
   return mlp(settings, in[0], {{in[1], in[2]}, {in[3], in[4]}}, activation, in[5]);
@@ -29,9 +29,9 @@ TEST(Mlp, AgreesWithLibtorchInDouble) {
     SCOPED_TRACE(static_cast<int>(activation));
     testing::expect_agreement(
         [&](const Settings& settings, const std::vector<Tensor>& in) { return plain(settings, in, activation); },
-        kInputs, testing::accumulated(testing::kEpsilonF32, 64, 100));
+        kMlpInputs, testing::accumulated(testing::kEpsilonF32, 64, 100));
   }
-  testing::expect_agreement(gated, kInputs, testing::accumulated(testing::kEpsilonF32, 64, 100));
+  testing::expect_agreement(gated, kMlpInputs, testing::accumulated(testing::kEpsilonF32, 64, 100));
 }
 
 // Hidden rows of 2 KiB in fp32 and 1 KiB in bf16 lie further apart than they are long; rows enough to be handed on.
@@ -70,7 +70,7 @@ TEST(Mlp, GradientsByCentralDifferences) {
 }
 
 TEST(Mlp, RetainedGraphGivesTheSameGradientTwice) {
-  for (const std::vector<Tensor>& inputs : {kInputs, kWideInputs}) {
+  for (const std::vector<Tensor>& inputs : {kMlpInputs, kWideInputs}) {
     Tensor x = inputs[0].clone().set_requires_grad(true);
     std::vector<Tensor> in = inputs;
     in[0] = x;

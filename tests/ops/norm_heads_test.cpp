@@ -15,7 +15,7 @@ using testing::draw;
 using torch::Tensor;
 
 constexpr double kEpsilon = 1e-5;
-const testing::Tolerance kTolerance = testing::accumulated(testing::kEpsilonF32, 64, 30);
+const testing::Tolerance kNormTolerance = testing::accumulated(testing::kEpsilonF32, 64, 30);
 
 std::vector<Tensor> inputs_of(torch::IntArrayRef shape, const AttentionHeads& heads) {
   return {draw(shape, "qkv"), draw({heads.head_dim}, "query", 0.2) + 1, draw({heads.head_dim}, "key", 0.2) + 1};
@@ -30,7 +30,7 @@ TEST(NormHeads, AgreesWithLibtorchInDouble) {
           [&](const Settings& settings, const std::vector<Tensor>& in) {
             return norm_heads(settings, in[0].clone(), heads, in[1], in[2], kEpsilon);
           },
-          inputs_of(shape, heads), kTolerance);
+          inputs_of(shape, heads), kNormTolerance);
     }
   }
 }
@@ -48,7 +48,7 @@ TEST(NormHeads, AgreesWhereSomeTokensAreRead) {
         },
         {draw({2, 12, 10}, "x"), draw({heads.packed_width(), 10}, "w", 0.3), draw({6}, "query", 0.2) + 1,
          draw({6}, "key", 0.2) + 1},
-        kTolerance);
+        kNormTolerance);
   }
 }
 

@@ -14,7 +14,7 @@ namespace {
 using testing::draw;
 using torch::Tensor;
 
-const testing::Tolerance kTolerance = testing::accumulated(testing::kEpsilonF32, 8, 10);
+const testing::Tolerance kRotaryTolerance = testing::accumulated(testing::kEpsilonF32, 8, 10);
 
 std::vector<double> frequencies(int64_t rotary_dim) {
   std::vector<double> inverse;
@@ -36,9 +36,9 @@ TEST(Rotary, AgreesWithLibtorchInDouble) {
     const AttentionHeads heads{2, 1, 6};
     const RotaryTables shared = rotary_tables(frequencies(rotary_dim), 1.25, 3, 5);
     const RotaryTables each = rotary_tables(frequencies(rotary_dim), 1.25, 3, 10);
-    testing::expect_agreement(turn_with(heads, shared), {draw({2, 5, heads.packed_width()}, "qkv")}, kTolerance);
-    testing::expect_agreement(turn_with(heads, each), {draw({2, 5, heads.packed_width()}, "qkv")}, kTolerance);
-    testing::expect_agreement(turn_with(heads, each), {draw({10, heads.packed_width()}, "qkv")}, kTolerance);
+    testing::expect_agreement(turn_with(heads, shared), {draw({2, 5, heads.packed_width()}, "qkv")}, kRotaryTolerance);
+    testing::expect_agreement(turn_with(heads, each), {draw({2, 5, heads.packed_width()}, "qkv")}, kRotaryTolerance);
+    testing::expect_agreement(turn_with(heads, each), {draw({10, heads.packed_width()}, "qkv")}, kRotaryTolerance);
   }
 }
 

@@ -15,7 +15,7 @@ using testing::markup_fault;
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-Plot example() {
+Plot example_plot() {
   Plot plot{.title = "Errors"};
   plot.x.label = "examples";
   plot.y.label = "error";
@@ -32,7 +32,7 @@ int count_of(const std::string& text, const std::string& part) {
 }
 
 TEST(Plot, DrawsCurvesBandsAndLabels) {
-  const std::string svg = render_svg(example(), "p-");
+  const std::string svg = render_svg(example_plot(), "p-");
   EXPECT_EQ(markup_fault(svg), "");
   EXPECT_TRUE(svg.starts_with("<svg"));
   EXPECT_EQ(count_of(svg, "<polygon"), 1) << "one band, as only one curve has a spread";
@@ -43,21 +43,21 @@ TEST(Plot, DrawsCurvesBandsAndLabels) {
 }
 
 TEST(Plot, TakesItsColoursAndSizeFromThePage) {
-  const std::string svg = render_svg(example(), "p-");
+  const std::string svg = render_svg(example_plot(), "p-");
   EXPECT_FALSE(testing::contains(svg, "black"));
   EXPECT_CONTAINS(svg, "currentColor");
   EXPECT_FALSE(testing::contains(svg.substr(0, svg.find('>')), "width="));
 }
 
 TEST(Plot, TwoPlotsShareNoIds) {
-  EXPECT_EQ(markup_fault("<div>" + render_svg(example(), "a-") + render_svg(example(), "b-") + "</div>"), "");
-  EXPECT_NE(markup_fault("<div>" + render_svg(example(), "a-") + render_svg(example(), "a-") + "</div>"), "");
+  EXPECT_EQ(markup_fault("<div>" + render_svg(example_plot(), "a-") + render_svg(example_plot(), "b-") + "</div>"), "");
+  EXPECT_NE(markup_fault("<div>" + render_svg(example_plot(), "a-") + render_svg(example_plot(), "a-") + "</div>"), "");
 }
 
 TEST(Plot, HostileNamesStayText) {
   const testing::TemporaryDirectory directory;
   const std::string pwned = (directory / "pwned").string();
-  Plot plot = example();
+  Plot plot = example_plot();
   const std::string hostile = "</text><script>'\"`touch " + pwned + "` _{x}^2 @term \\n & %d\n$x";
   plot.title = plot.x.label = plot.y.label = plot.curves[0].curve.name = hostile;
   plot.markers = {{1.5, hostile}};
@@ -69,7 +69,7 @@ TEST(Plot, HostileNamesStayText) {
 }
 
 TEST(Plot, LogarithmicAxesLeaveOutWhatIsNotPositive) {
-  Plot plot = example();
+  Plot plot = example_plot();
   plot.y.logarithmic = true;
   plot.curves[0].curve.points = {{1, 1e-8, -1, 1e-7, 2}, {2, 0, 0, 0, 2}, {3, 1, 0.5, 2, 2}};
   EXPECT_EQ(markup_fault(render_svg(plot, "p-")), "");
@@ -80,7 +80,7 @@ TEST(Plot, LogarithmicAxesLeaveOutWhatIsNotPositive) {
 }
 
 TEST(Plot, NaNAndInfinitiesAreLeftOut) {
-  Plot plot = example();
+  Plot plot = example_plot();
   plot.curves[0].curve.points.push_back({3, kNaN, kNaN, kNaN, 1});
   plot.curves[1].curve.points.push_back({3, 1 / 0.0, 0, 1 / 0.0, 1});
   const std::string svg = render_svg(plot, "p-");

@@ -6,7 +6,7 @@
 namespace incontext::report {
 namespace {
 
-Table example() {
+Table example_table() {
   return {.title = "Errors",
           .columns = {"run", "value"},
           .rows = {{"a,b", "1.5"}, {"größe|x", "-10"}},
@@ -14,7 +14,7 @@ Table example() {
 }
 
 TEST(Table, AlignsForTheTerminal) {
-  EXPECT_EQ(to_terminal(example(), 80),
+  EXPECT_EQ(to_terminal(example_table(), 80),
             "Errors\n"
             "run      value\n"
             "-------  -----\n"
@@ -23,7 +23,7 @@ TEST(Table, AlignsForTheTerminal) {
 }
 
 TEST(Table, FitsTheWidth) {
-  Table table = example();
+  Table table = example_table();
   table.title = std::string(50, 't');
   table.rows.push_back({std::string(60, 'x'), "3"});
   table.rows.push_back({"two\nlines\x1b[31m", "4"});
@@ -46,7 +46,7 @@ TEST(Table, LeavesOutRemarksBeforeItCutsCells) {
 }
 
 TEST(Table, WritesMarkdown) {
-  EXPECT_EQ(to_markdown(example()),
+  EXPECT_EQ(to_markdown(example_table()),
             "**Errors**\n\n"
             "| run | value |\n"
             "| --- | ---: |\n"
@@ -54,10 +54,10 @@ TEST(Table, WritesMarkdown) {
             "| größe\\|x | -10 |\n");
 }
 
-TEST(Table, WritesCsv) { EXPECT_EQ(to_csv(example()), "run,value\n\"a,b\",1.5\ngröße|x,-10\n"); }
+TEST(Table, WritesCsv) { EXPECT_EQ(to_csv(example_table()), "run,value\n\"a,b\",1.5\ngröße|x,-10\n"); }
 
 TEST(Table, RefusesRowsOfAnotherLength) {
-  Table table = example();
+  Table table = example_table();
   table.rows.push_back({"alone"});
   const std::string expected = "table 'Errors': expected 2 cells in every row, got 1";
   EXPECT_EQ(testing::error_of([&] { to_terminal(table, 80); }), expected);

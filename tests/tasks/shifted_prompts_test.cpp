@@ -3,15 +3,12 @@
 #include <gtest/gtest.h>
 
 #include "support/close.h"
+#include "tasks/values.h"
 
 namespace incontext::tasks {
 namespace {
 
 using testing::Tolerance;
-
-std::span<const float> values(const torch::Tensor& tensor) {
-  return {tensor.data_ptr<float>(), static_cast<size_t>(tensor.numel())};
-}
 
 const Draw kDraw{.seed = 4, .purpose = "eval", .batch = 30, .points = 10};
 const Draw kTruncated{.seed = 4, .purpose = "eval", .batch = 30, .points = 6, .active_dims = 6};

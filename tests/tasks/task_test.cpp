@@ -6,15 +6,12 @@
 #include <set>
 
 #include "support/close.h"
+#include "tasks/values.h"
 
 namespace incontext::tasks {
 namespace {
 
 using testing::Tolerance;
-
-std::span<const float> values(const torch::Tensor& tensor) {
-  return {tensor.data_ptr<float>(), static_cast<size_t>(tensor.numel())};
-}
 
 TaskOptions named(const std::string& name) {
   TaskOptions options;

@@ -9,30 +9,28 @@
 namespace incontext::text {
 namespace {
 
-using Json = nlohmann::json;
-
-Json pieces_of(const PreTokenizer& cutter, const std::string& text) {
+nlohmann::json pieces_of(const PreTokenizer& cutter, const std::string& text) {
   std::vector<Piece> words;
   cutter.cut({text, true}, words);
-  Json out = Json::array();
+  nlohmann::json out = nlohmann::json::array();
   for (const Piece& word : words) out.push_back(word.text);
   return out;
 }
 
-std::string decoded(const Decoder& decoder, const Json& tokens) {
+std::string decoded(const Decoder& decoder, const nlohmann::json& tokens) {
   DecodeRun run = decoder.start();
   std::string out;
-  for (const Json& token : tokens) out += run.push(token.get<std::string>());
+  for (const nlohmann::json& token : tokens) out += run.push(token.get<std::string>());
   return out + run.finish();
 }
 
 TEST(Components, DoWhatTheReferenceDoes) {
-  const Json golden = read_golden("components.json");
+  const nlohmann::json golden = read_golden("components.json");
   ASSERT_GT(golden["rows"].size(), 60U);
-  for (const Json& row : golden["rows"]) {
+  for (const nlohmann::json& row : golden["rows"]) {
     const auto kind = row[0].get<std::string>();
     const JsonField field(row[1], kind);
-    const Json& inputs = golden[kind == "decoder" ? "tokens" : "texts"];
+    const nlohmann::json& inputs = golden[kind == "decoder" ? "tokens" : "texts"];
     for (size_t i = 0; i < inputs.size(); ++i) {
       SCOPED_TRACE(row[1].dump() + " on " + inputs[i].dump());
       if (row[2][i].is_null()) continue;  // the library itself gave up

@@ -14,8 +14,6 @@
 namespace incontext::text {
 namespace {
 
-using Json = nlohmann::json;
-
 const std::vector<std::pair<const char*, UnicodeForm>> kForms = {
     {"NFC", UnicodeForm::nfc}, {"NFD", UnicodeForm::nfd}, {"NFKC", UnicodeForm::nfkc}, {"NFKD", UnicodeForm::nfkd}};
 
@@ -25,9 +23,9 @@ std::string utf8(char32_t c) {
   return out;
 }
 
-std::vector<char32_t> members(const Json& ranges) {
+std::vector<char32_t> members(const nlohmann::json& ranges) {
   std::vector<char32_t> out;
-  for (const Json& range : ranges) {
+  for (const nlohmann::json& range : ranges) {
     for (auto c = range[0].get<char32_t>(); c <= range[1].get<char32_t>(); ++c) out.push_back(c);
   }
   return out;
@@ -36,7 +34,7 @@ std::vector<char32_t> members(const Json& ranges) {
 class Normalization : public ::testing::Test {
  protected:
   // The hashes tell a thousand texts from one that goes wrong, which is then looked for by hand.
-  void expect_hashes(const std::vector<std::string>& texts, const Json& hashes) const {
+  void expect_hashes(const std::vector<std::string>& texts, const nlohmann::json& hashes) const {
     const auto per_hash = golden_["per_hash"].get<size_t>();
     for (const auto& [name, form] : kForms) {
       std::string joined;
@@ -53,7 +51,7 @@ class Normalization : public ::testing::Test {
     }
   }
 
-  Json golden_ = read_golden("normalization.json");
+  nlohmann::json golden_ = read_golden("normalization.json");
 };
 
 TEST_F(Normalization, TablesAreNotOlderThanTheGoldenOnes) {

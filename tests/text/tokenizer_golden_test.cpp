@@ -12,18 +12,17 @@ namespace incontext::text {
 namespace {
 
 using Ids = std::vector<int64_t>;
-using Json = nlohmann::json;
 
 class TokenizerGolden : public ::testing::TestWithParam<std::string> {
  protected:
   std::filesystem::path folder_ = golden_folder() / "tokenizers" / GetParam();
   std::shared_ptr<const Tokenizer> tokenizer_ = Tokenizer::open(folder_);
-  Json golden_ = read_golden(std::filesystem::path("tokenizers") / GetParam() / "golden.json");
-  Json texts_ = golden_.contains("texts") ? golden_["texts"] : read_golden("texts.json");
+  nlohmann::json golden_ = read_golden(std::filesystem::path("tokenizers") / GetParam() / "golden.json");
+  nlohmann::json texts_ = golden_.contains("texts") ? golden_["texts"] : read_golden("texts.json");
 };
 
 TEST_P(TokenizerGolden, EncodesAndDecodesLikeTheReference) {
-  const Json& rows = golden_["rows"];
+  const nlohmann::json& rows = golden_["rows"];
   ASSERT_EQ(rows.size(), texts_.size());
   ASSERT_GT(rows.size(), 100U);
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -53,7 +52,7 @@ std::string streamed(const std::shared_ptr<const Tokenizer>& tokenizer, const Id
 }
 
 TEST_P(TokenizerGolden, StreamedPiecesAreTheWholeText) {
-  for (const Json& row : golden_["rows"]) {
+  for (const nlohmann::json& row : golden_["rows"]) {
     const auto ids = row[0].get<Ids>();
     EXPECT_EQ(streamed(tokenizer_, ids, false), tokenizer_->decode(ids));
     EXPECT_EQ(streamed(tokenizer_, ids, true), tokenizer_->decode(ids, true));

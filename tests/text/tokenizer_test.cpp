@@ -17,7 +17,6 @@ namespace incontext::text {
 namespace {
 
 using Ids = std::vector<int64_t>;
-using Json = nlohmann::json;
 
 std::filesystem::path family(const std::string& name) { return golden_folder() / "tokenizers" / name; }
 
@@ -30,9 +29,11 @@ class TokenizerFolder : public ::testing::Test {
   }
   void write(const std::string& name, const std::string& text) { std::ofstream(folder_ / name) << text; }
   // Sets one value, named by a JSON pointer, in a file.
-  void change(const std::string& name, const std::string& pointer, const Json& value) {
-    Json json = std::filesystem::exists(folder_ / name) ? Json::parse(base::read_file(folder_ / name)) : Json::object();
-    json[Json::json_pointer(pointer)] = value;
+  void change(const std::string& name, const std::string& pointer, const nlohmann::json& value) {
+    nlohmann::json json = std::filesystem::exists(folder_ / name)
+                              ? nlohmann::json::parse(base::read_file(folder_ / name))
+                              : nlohmann::json::object();
+    json[nlohmann::json::json_pointer(pointer)] = value;
     write(name, json.dump());
   }
   std::shared_ptr<const Tokenizer> open() const { return Tokenizer::open(folder_.path()); }
@@ -105,8 +106,8 @@ TEST_F(TokenizerFolder, BrokenFilesAreNamed) {
 
 TEST_F(TokenizerFolder, SequencesAreNotEndless) {
   copy("gpt2");
-  Json deep = {{"type", "NFC"}};
-  for (int i = 0; i < 1000; ++i) deep = {{"type", "Sequence"}, {"normalizers", Json::array({deep})}};
+  nlohmann::json deep = {{"type", "NFC"}};
+  for (int i = 0; i < 1000; ++i) deep = {{"type", "Sequence"}, {"normalizers", nlohmann::json::array({deep})}};
   change("tokenizer.json", "/normalizer", deep);
   EXPECT_NE(error().find("sequences are nested deeper than 16"), std::string::npos);
 }
@@ -119,7 +120,7 @@ TEST_F(TokenizerFolder, IdsAreOfTokens) {
   EXPECT_EQ(error(), "tokenizer.json.added_tokens[0].id: expected an id from 0 to 2147483646, got -1");
   change("tokenizer.json", "/added_tokens/0/id", UINT64_MAX);
   EXPECT_NE(error().find("expected a smaller integer, got 18446744073709551615"), std::string::npos);
-  change("tokenizer.json", "/added_tokens", Json::array());
+  change("tokenizer.json", "/added_tokens", nlohmann::json::array());
   change("tokenizer.json", "/post_processor", {{"type", "BertProcessing"}, {"cls", {"a", -3}}, {"sep", {"a", 1}}});
   EXPECT_NE(error().find("post_processor.cls[1]: expected an id"), std::string::npos);
 }
@@ -150,7 +151,7 @@ TEST_F(TokenizerFolder, SideFilesOfAnyShapeAreRead) {
 // A step that doubles a text is harmless, forty of them fill any memory.
 TEST_F(TokenizerFolder, TextsDoNotGrowWithoutEnd) {
   copy("gpt2");
-  Json steps = Json::array();
+  nlohmann::json steps = nlohmann::json::array();
   for (int i = 0; i < 40; ++i) steps.push_back({{"type", "Replace"}, {"pattern", "a"}, {"content", "aa"}});
   const auto encode_error = [&] {
     return testing::error_of([&] { open()->decode(open()->encode(std::string(100, 'a'))); });
@@ -160,7 +161,7 @@ TEST_F(TokenizerFolder, TextsDoNotGrowWithoutEnd) {
   change("tokenizer.json", "/normalizer", nullptr);
   change("tokenizer.json", "/decoder", {{"type", "Sequence"}, {"decoders", steps}});
   EXPECT_CONTAINS(encode_error(), "the tokenizer makes ");
-  for (Json& step : steps) step = {{"type", "ByteLevel"}, {"use_regex", false}};
+  for (nlohmann::json& step : steps) step = {{"type", "ByteLevel"}, {"use_regex", false}};
   change("tokenizer.json", "/pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", steps}});
   EXPECT_CONTAINS(encode_error(), "the tokenizer makes ");
 }
@@ -168,7 +169,7 @@ TEST_F(TokenizerFolder, TextsDoNotGrowWithoutEnd) {
 TEST_F(TokenizerFolder, PartsAreFew) {
   copy("gpt2");
   change("tokenizer.json", "/normalizer",
-         {{"type", "Sequence"}, {"normalizers", Json(std::vector<Json>(101, {{"type", "NFC"}}))}});
+         {{"type", "Sequence"}, {"normalizers", nlohmann::json(std::vector<nlohmann::json>(101, {{"type", "NFC"}}))}});
   EXPECT_NE(error().find("has more than 100 parts"), std::string::npos);
 }
 
@@ -179,7 +180,8 @@ TEST_F(TokenizerFolder, RunsOfStrippingTokensTakeLinearTime) {
   for (const bool left : {false, true}) {
     for (const bool right : {false, true}) {
       change("tokenizer.json", "/added_tokens",
-             Json::array({{{"id", 1}, {"content", " "}, {"lstrip", left}, {"rstrip", right}, {"special", true}}}));
+             nlohmann::json::array(
+                 {{{"id", 1}, {"content", " "}, {"lstrip", left}, {"rstrip", right}, {"special", true}}}));
       EXPECT_FALSE(open()->encode(std::string(1'000'000, ' ')).empty());
     }
   }
@@ -242,15 +244,16 @@ TEST_F(TokenizerFolder, FlagsOfTheConfigurationSurroundATextOfSentencePiece) {
 // transformers makes added tokens of what the configuration names as special, or, where it lists no added tokens, the
 // map; the tokenizers library alone would cut these.
 TEST_F(TokenizerFolder, TokensNamedAsSpecialAreWhole) {
-  const Json described = {
+  const nlohmann::json described = {
       {"content", "<|sep|>"}, {"lstrip", true}, {"rstrip", true}, {"normalized", false}, {"single_word", false}};
-  const std::vector<std::pair<const char*, Json>> places = {{"/sep_token", "<|sep|>"},
-                                                            {"/foo_token", "<|sep|>"},
-                                                            {"/sep_token", described},
-                                                            {"/additional_special_tokens", {"<|sep|>"}},
-                                                            {"/extra_special_tokens", {"<|sep|>"}},
-                                                            {"/extra_special_tokens", {{"x_token", "<|sep|>"}}},
-                                                            {"/model_specific_special_tokens", {{"x", "<|sep|>"}}}};
+  const std::vector<std::pair<const char*, nlohmann::json>> places = {
+      {"/sep_token", "<|sep|>"},
+      {"/foo_token", "<|sep|>"},
+      {"/sep_token", described},
+      {"/additional_special_tokens", {"<|sep|>"}},
+      {"/extra_special_tokens", {"<|sep|>"}},
+      {"/extra_special_tokens", {{"x_token", "<|sep|>"}}},
+      {"/model_specific_special_tokens", {{"x", "<|sep|>"}}}};
   for (const char* name : {"llama3", "llama2"}) {
     for (const char* file : {"tokenizer_config.json", "special_tokens_map.json"}) {
       for (const auto& [place, value] : places) {
@@ -360,8 +363,8 @@ TEST(Tokenizer, LongWordsTakeLittleTime) {
 
 TEST(Tokenizer, ThreadsShareOne) {
   const auto tokenizer = Tokenizer::open(family("llama3"));
-  const Json texts = read_golden("texts.json");
-  const Json rows = read_golden("tokenizers/llama3/golden.json")["rows"];
+  const nlohmann::json texts = read_golden("texts.json");
+  const nlohmann::json rows = read_golden("tokenizers/llama3/golden.json")["rows"];
   std::vector<std::thread> threads;
   std::atomic<int> wrong = 0;
   for (int t = 0; t < 4; ++t) {

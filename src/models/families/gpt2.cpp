@@ -5,7 +5,7 @@
 namespace incontext::models {
 namespace {
 
-constexpr const char* kDefaults = R"(
+constexpr const char* kGpt2Defaults = R"(
     {"vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12, "n_inner": null,
     "activation_function": "gelu_new", "resid_pdrop": 0.1, "embd_pdrop": 0.1, "attn_pdrop": 0.1,
     "layer_norm_epsilon": 1e-05, "initializer_range": 0.02, "summary_type": "cls_index",
@@ -38,7 +38,7 @@ Family gpt2_family() {
   Family family;
   family.name = "gpt2";
   family.architecture = "GPT2LMHeadModel";
-  family.defaults = base::Json::parse(kDefaults);
+  family.defaults = base::Json::parse(kGpt2Defaults);
   family.aliases = {{"hidden_size", "n_embd"},
                     {"max_position_embeddings", "n_positions"},
                     {"num_attention_heads", "n_head"},

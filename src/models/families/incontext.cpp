@@ -17,7 +17,7 @@ void read_incontext(const JsonFields& json, LanguageConfig& config) {
   config.context = config.options.max_positions;
 }
 
-std::string problem_of(const DecoderOptions& options) {
+std::string problem_of_incontext(const DecoderOptions& options) {
   return options.vocabulary > 0 ? "" : "model.vocabulary: expected at least 1";
 }
 
@@ -33,7 +33,7 @@ Family incontext_family() {
   family.architecture = "IncontextDecoder";
   family.obeyed = {"model", "input_dims", "run", "torch_dtype"};
   family.read = read_incontext;
-  family.problem = problem_of;
+  family.problem = problem_of_incontext;
   family.write = write_incontext;
   return family;
 }

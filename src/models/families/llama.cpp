@@ -4,7 +4,7 @@
 namespace incontext::models {
 namespace {
 
-constexpr const char* kDefaults = R"(
+constexpr const char* kLlamaDefaults = R"(
     {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
     "num_attention_heads": 32, "num_key_value_heads": null, "hidden_act": "silu",
     "max_position_embeddings": 2048, "initializer_range": 0.02, "rms_norm_eps": 1e-06, "use_cache": true,
@@ -20,7 +20,7 @@ void read_llama(const JsonFields& json, LanguageConfig& config) {
   read_windows(json, json.has("layer_types") ? window_of(json) : 0, config.options);
 }
 
-std::string problem_of(const DecoderOptions& options) {
+std::string problem_of_llama(const DecoderOptions& options) {
   const auto expect = [](bool fits, const char* what) { return fits ? "" : what; };
   for (const char* problem :
        {expect(options.norm == "rms", "model.norm: expected rms"),
@@ -69,12 +69,12 @@ Family llama_family() {
   Family family;
   family.name = "llama";
   family.architecture = "LlamaForCausalLM";
-  family.defaults = base::Json::parse(kDefaults);
+  family.defaults = base::Json::parse(kLlamaDefaults);
   family.obeyed = obeyed_by_llama_like();
   family.neutral = {{"use_sliding_window", {false}}};
   family.read = read_llama;
   family.tensors = llama_like_tensors();
-  family.problem = problem_of;
+  family.problem = problem_of_llama;
   family.write = write_llama;
   return family;
 }

@@ -4,7 +4,7 @@
 namespace incontext::models {
 namespace {
 
-constexpr const char* kDefaults = R"(
+constexpr const char* kMistralDefaults = R"(
     {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
     "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": null, "hidden_act": "silu",
     "max_position_embeddings": 131072, "initializer_range": 0.02, "rms_norm_eps": 1e-06, "use_cache": true,
@@ -22,7 +22,7 @@ Family mistral_family() {
   Family family;
   family.name = "mistral";
   family.architecture = "MistralForCausalLM";
-  family.defaults = base::Json::parse(kDefaults);
+  family.defaults = base::Json::parse(kMistralDefaults);
   family.obeyed = obeyed_by_llama_like();
   family.neutral = {{"use_sliding_window", {true}}};
   family.read = read_mistral;

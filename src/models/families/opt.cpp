@@ -5,7 +5,7 @@
 namespace incontext::models {
 namespace {
 
-constexpr const char* kDefaults = R"(
+constexpr const char* kOptDefaults = R"(
     {"vocab_size": 50272, "hidden_size": 768, "num_hidden_layers": 12, "ffn_dim": 3072,
     "max_position_embeddings": 2048, "do_layer_norm_before": true, "_remove_final_layer_norm": false,
     "word_embed_proj_dim": null, "dropout": 0.1, "attention_dropout": 0.0, "num_attention_heads": 12,
@@ -41,7 +41,7 @@ Family opt_family() {
   Family family;
   family.name = "opt";
   family.architecture = "OPTForCausalLM";
-  family.defaults = base::Json::parse(kDefaults);
+  family.defaults = base::Json::parse(kOptDefaults);
   family.read = read_opt;
   family.tensors = {{"model.decoder.embed_tokens", {"embedding"}},
                     // Its positions count from 2.

@@ -4,7 +4,7 @@
 namespace incontext::models {
 namespace {
 
-constexpr const char* kDefaults = R"(
+constexpr const char* kPhi3Defaults = R"(
     {"vocab_size": 32064, "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 32,
     "num_attention_heads": 32, "num_key_value_heads": null, "resid_pdrop": 0.0, "embd_pdrop": 0.0,
     "attention_dropout": 0.0, "hidden_act": "silu", "max_position_embeddings": 4096,
@@ -23,7 +23,7 @@ Family phi3_family() {
   Family family;
   family.name = "phi3";
   family.architecture = "Phi3ForCausalLM";
-  family.defaults = base::Json::parse(kDefaults);
+  family.defaults = base::Json::parse(kPhi3Defaults);
   family.obeyed = obeyed_by_llama_like();
   family.neutral = {{"use_sliding_window", {true}}};
   family.read = read_phi3;

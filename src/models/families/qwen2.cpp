@@ -4,7 +4,7 @@
 namespace incontext::models {
 namespace {
 
-constexpr const char* kDefaults = R"(
+constexpr const char* kQwen2Defaults = R"(
     {"vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32,
     "num_attention_heads": 32, "num_key_value_heads": 32, "hidden_act": "silu",
     "max_position_embeddings": 32768, "initializer_range": 0.02, "rms_norm_eps": 1e-06, "use_cache": true,
@@ -23,7 +23,7 @@ Family qwen2_family() {
   Family family;
   family.name = "qwen2";
   family.architecture = "Qwen2ForCausalLM";
-  family.defaults = base::Json::parse(kDefaults);
+  family.defaults = base::Json::parse(kQwen2Defaults);
   family.obeyed = obeyed_by_llama_like();
   // Its queries, keys and values have biases anyway.
   family.neutral = {{"attention_bias", {false, true}}};

@@ -4,7 +4,7 @@
 namespace incontext::models {
 namespace {
 
-constexpr const char* kDefaults = R"(
+constexpr const char* kQwen3Defaults = R"(
     {"vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32,
     "num_attention_heads": 32, "num_key_value_heads": 32, "head_dim": 128, "hidden_act": "silu",
     "max_position_embeddings": 32768, "initializer_range": 0.02, "rms_norm_eps": 1e-06, "use_cache": true,
@@ -24,7 +24,7 @@ Family qwen3_family() {
   Family family;
   family.name = "qwen3";
   family.architecture = "Qwen3ForCausalLM";
-  family.defaults = base::Json::parse(kDefaults);
+  family.defaults = base::Json::parse(kQwen3Defaults);
   family.obeyed = obeyed_by_llama_like();
   family.neutral = {{"use_qk_norm", {true}}};
   family.read = read_qwen3;
