@@ -190,7 +190,8 @@ void Engine::admit() {
 void Engine::open_state(Sequence& sequence) {
   std::vector<int64_t> tokens = sequence.request.prompt;
   tokens.insert(tokens.end(), sequence.generated.begin(), sequence.generated.end());
-  const PrefixKey key = key_of(sequence);
+  PrefixKey key = key_of(sequence);
+  key.rope_epoch = model_.rope_epoch(sequence.size());  // of what it will compute, whatever it held before
   // The last token is always computed: its logits are wanted.
   const std::span<const int64_t> reusable(tokens.data(), tokens.size() - 1);
   int64_t best = 0;

@@ -102,7 +102,7 @@ TEST(TextModels, WithOtherMixersOrNormsAreOfOurOwnFamily) {
   options.model.width = 16;
   options.model.layers = 2;
   options.model.heads = 2;
-  options.model.mlp = {"relu", "none"};
+  options.model.mlp.assign({"relu", "none"});
   const RunResult result = run_training(options, {.directory = place / "run", .quiet = true}, torch::kCPU, {});
   const models::LanguageModel model(result.checkpoint);
   EXPECT_EQ(model.config().model_type, "incontext");

@@ -15,20 +15,20 @@ namespace {
 
 using torch::Tensor;
 
-std::filesystem::path golden_folder() { return std::filesystem::path(INCONTEXT_SOURCE_DIR) / "tests/golden"; }
+std::filesystem::path gradients_folder() { return std::filesystem::path(INCONTEXT_SOURCE_DIR) / "tests/golden"; }
 
 // Of an element, relative to the Euclidean norm of its tensor's gradient. Some gradients are zero but for rounding (of
 // keys' biases, which move all scores of a query alike), and what they are sums of is as large as elsewhere: never less
 // than a hundredth of the norm of all gradients.
-constexpr double kRelative = 1e-5;
+constexpr double kGradientRelative = 1e-5;
 
 double norm_of(const Tensor& tensor) { return tensor.norm().item<double>(); }
 
 class GoldenGradients : public ::testing::TestWithParam<std::tuple<std::string, bool>> {
  protected:
   std::string name = std::get<0>(GetParam());
-  std::filesystem::path folder = golden_folder() / "language" / name;
-  tensor::SafetensorsFile golden{golden_folder() / "gradients" / (name + ".safetensors")};
+  std::filesystem::path folder = gradients_folder() / "language" / name;
+  tensor::SafetensorsFile golden{gradients_folder() / "gradients" / (name + ".safetensors")};
   models::LanguageConfig config = models::read_language_config(folder);
   models::WeightFiles files{folder};
   models::Decoder decoder{config.options, 0, models::trained_weights(config, files, torch::kCPU), torch::kCPU};
@@ -55,7 +55,7 @@ class GoldenGradients : public ::testing::TestWithParam<std::tuple<std::string, 
   // The loss over these tokens and the gradient of every weight.
   void expect_golden_step(const Tensor& tokens) {
     const Tensor loss = testing::language_loss(decoder, tokens);
-    EXPECT_TENSORS_CLOSE(loss.detach(), golden.tensor("loss"), (testing::Tolerance{.relative = kRelative}));
+    EXPECT_TENSORS_CLOSE(loss.detach(), golden.tensor("loss"), (testing::Tolerance{.relative = kGradientRelative}));
     loss.backward();
     const tensor::NamedTensors actual = gradients();
 
@@ -67,7 +67,7 @@ class GoldenGradients : public ::testing::TestWithParam<std::tuple<std::string, 
       SCOPED_TRACE(compared_name);
       const Tensor expected = golden.tensor(compared_name);
       const double scale = std::max(norm_of(expected), least_scale);
-      EXPECT_TENSORS_CLOSE(gradient, expected, (testing::Tolerance{.absolute = kRelative * scale}));
+      EXPECT_TENSORS_CLOSE(gradient, expected, (testing::Tolerance{.absolute = kGradientRelative * scale}));
       ++compared;
     };
     for (const auto& [tensor, gradient] : actual) {
@@ -107,12 +107,12 @@ TEST_P(GoldenGradients, FiveStepsOfAdamW) {
   }
   // Adam divides each gradient by its own size: where it is nothing but rounding, a weight goes one way or the other.
   EXPECT_TENSORS_CLOSE(torch::tensor(losses), golden.tensor("adamw_losses"),
-                       (testing::Tolerance{.relative = 5 * kRelative}));
+                       (testing::Tolerance{.relative = 5 * kGradientRelative}));
 }
 
 std::vector<std::string> models_with_gradients() {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(golden_folder() / "language")) {
+  for (const auto& entry : std::filesystem::directory_iterator(gradients_folder() / "language")) {
     if (entry.is_directory()) names.push_back(entry.path().filename().string());
   }
   std::sort(names.begin(), names.end());
