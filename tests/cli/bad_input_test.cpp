@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "cli/program.h"
+#include "support/errors.h"
 
 namespace incontext::testing {
 namespace {

@@ -1,6 +1,7 @@
 // Language models from the command line.
 
 #include "cli/program.h"
+#include "support/errors.h"
 #include "support/shared_model.h"
 
 namespace incontext::testing {

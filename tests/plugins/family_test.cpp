@@ -30,7 +30,7 @@ void read_toy(const JsonFields& json, LanguageConfig& config) {
   config.context = options.max_positions;
 }
 
-const bool kRegistered = [] {
+const bool kFamilyRegistered = [] {
   Family family;
   family.name = "toy";
   family.architecture = "ToyForCausalLM";
