@@ -151,7 +151,7 @@ std::shared_ptr<const cache::CacheKind> make_every_second(const cache::CachePoli
   return std::make_shared<EverySecondKind>();
 }
 
-const bool kCacheKindRegistered = [] {
+const bool kRegistered = [] {
   cache::cache_kinds().add({"every_second", "every second position", make_every_second});
   return true;
 }();

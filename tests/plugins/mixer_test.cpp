@@ -71,7 +71,7 @@ std::unique_ptr<Mixer> make_running_mean(const MixerBuild& build) {
   return std::make_unique<RunningMean>(build);
 }
 
-const bool kMixerRegistered = [] {
+const bool kRegistered = [] {
   mixers().add({"running_mean", "a decayed running mean; decay=NUMBER", make_running_mean});
   return true;
 }();
