@@ -58,9 +58,9 @@ void run_serve(const ServeArguments& given, Invocation&) {
   base::check(arguments.server.tls_certificate.empty() == arguments.server.tls_key.empty(),
               "serve: expected --tls-cert and --tls-key together");
   arguments.server.request_timeout = std::chrono::milliseconds(static_cast<int64_t>(arguments.timeout * 1000));
+  arguments.compute.start_on_cpu("serve");
   const std::filesystem::path folder = folder_of(arguments);
   serve::Server server(arguments.server);  // says that it is loading from here on
-  arguments.compute.start_on_cpu("serve");
   const decode::OpenedModel opened = decode::open_model(folder, arguments.compute.operations());
   for (const std::string& note : opened.model->notes()) std::cerr << "note: " << note << "\n";
   if (!opened.chat) std::cerr << "note: " << base::printable(opened.chat_problem) << "; chats are refused\n";

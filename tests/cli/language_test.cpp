@@ -45,7 +45,8 @@ TEST_F(Stories, GoOnWithASpace) {
 
 TEST_F(Stories, GoOnFromASavedCache) {
   const TemporaryDirectory place;
-  const std::string file = (place / "cache").string(), prompt = "Once upon a time, there was a little girl named Lily.";
+  const std::string file = (place / "cache").string(),
+                    prompt = "Once upon a time, there was a little girl named Lily. She had a red ball.";
   const Json first = generate({"--prompt", prompt, "--max-tokens", "20", "--save-cache", file});
   EXPECT_EQ(first["reused_tokens"], 0);
   // The same prompt again, and one that goes on from the answer: what was computed is not computed again, and the

@@ -128,7 +128,8 @@ TEST_F(TextTraining, BadInput) {
   fails({"task.text.files=[/nowhere.txt]"}, {"/nowhere.txt: no such file"});
   fails({"task.text.tokenizer=/nowhere"}, {"/nowhere: expected a folder with a tokenizer"});
   fails({"task.text.context=100000"}, {"tokens to learn from, expected at least 200001"});
-  fails({"model.norm=layer"}, {"model.norm: expected rms", "Llama"});
+  fails({"model.norm=layer", "model.family=llama"}, {"model.norm: expected rms"});
+  fails({"model.family=opt"}, {"a model of the family opt can be trained from a folder"});
   fails({"model.vocabulary=100"}, {"model.vocabulary: expected at least the 257 tokens of bytes, got 100"});
   fails({"training.curriculum.points.end=5"}, {"training.curriculum", "text"});
   fails({"training.initial_weights=/nowhere"}, {"/nowhere: no such directory"});
