@@ -22,14 +22,10 @@ void KvCache::append(int64_t layer, const Rows& keys, const Rows& values, int64_
 
 void KvCache::truncate(int64_t length) {
   base::check(length >= 0, "[truncate] expected a length of at least 0, got {}", length);
-  bool shorter = false;
-  for (int64_t& held : lengths_) {
-    shorter = shorter || held > length;
-    held = std::min(held, length);
-  }
-  base::check(!shorter || length == 0 || can_truncate(), "[truncate] a cache of '{}' cannot be cut to {} tokens",
-              policy(), length);
-  if (shorter) forget(length);
+  if (std::all_of(lengths_.begin(), lengths_.end(), [&](int64_t held) { return held <= length; })) return;
+  base::check(length == 0 || can_truncate(), "[truncate] a cache of '{}' cannot be cut to {} tokens", policy(), length);
+  for (int64_t& held : lengths_) held = std::min(held, length);
+  forget(length);
 }
 
 void attend(int64_t layer, std::span<const Attending> sequences, const Scores& scores) {

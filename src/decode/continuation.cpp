@@ -14,20 +14,6 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-const char* name_of(Finish finish) {
-  switch (finish) {
-    case Finish::stop:
-      return "stop";
-    case Finish::length:
-      return "length";
-    case Finish::cancelled:
-      return "cancelled";
-    case Finish::error:
-      return "error";
-  }
-  return "";
-}
-
 }  // namespace
 
 Continuation run_continuation(Engine& engine, const OpenedModel& opened, GenerationRequest request,

@@ -259,7 +259,10 @@ void Engine::after_part(Sequence& sequence) {
   if (held == sequence.prompt_size()) sequence.state->cache->end_of_prompt();
   if (sequence.state->can_truncate() || !sequence.shares_prefixes() || held < kShortestPrefix) return;
   // All but the last token of a prompt serves whoever sends it again.
-  if (held == sequence.prompt_size() - 1 || held % kSnapshotEvery == 0) {
+  const bool due = held == sequence.prompt_size() - 1 || held % kSnapshotEvery == 0;
+  // Snapshots come on top of what running sequences have reserved, and together they keep to the limit.
+  const int64_t room = options_.cache_memory - reserved_ - prefixes_.bytes();
+  if (due && sequence.state->bytes() <= room) {
     prefixes_.keep(sequence.state->fork(held, held), key_of(sequence));
   }
 }

@@ -13,13 +13,12 @@
 
 #include "cache/kind.h"
 #include "decode/engine_options.h"
+#include "decode/finish.h"
 #include "decode/prefix_store.h"
 #include "decode/sampling.h"
 #include "models/language_model.h"
 
 namespace incontext::decode {
-
-enum class Finish { stop, length, cancelled, error };
 
 /// Where a request's hook stands.
 struct RequestBoundary {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/config_node.h"
+#include "decode/finish.h"
 #include "decode/sampling.h"
 #include "text/chat_template.h"
 
@@ -28,7 +29,7 @@ struct ContinuationRequest {
   bool prompt_logprobs = false;
 };
 
-enum class Finish { stop, length, cancelled, error };
+using decode::Finish;
 
 /// What a client wants answered: what the template is given, and how its prompt ends.
 struct ChatPrompt {

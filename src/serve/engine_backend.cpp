@@ -19,20 +19,6 @@
 namespace incontext::serve {
 namespace {
 
-Finish finish_of(decode::Finish finish) {
-  switch (finish) {
-    case decode::Finish::stop:
-      return Finish::stop;
-    case decode::Finish::length:
-      return Finish::length;
-    case decode::Finish::cancelled:
-      return Finish::cancelled;
-    case decode::Finish::error:
-      return Finish::error;
-  }
-  return Finish::error;
-}
-
 /// The text of a continuation, token by token, ended by stop strings.
 class ContinuationText {
  public:
@@ -150,7 +136,7 @@ class EngineBackend : public Backend {
     inner.on_end = [told, text](decode::Finish finish, const std::string& error) {
       const std::string rest = text->finish();
       const bool stopped = text->stopped() && finish == decode::Finish::length;
-      told->on_end(stopped ? Finish::stop : finish_of(finish), rest, error);
+      told->on_end(stopped ? Finish::stop : finish, rest, error);
     };
     return engine_.submit(std::move(request), std::move(inner));
   }

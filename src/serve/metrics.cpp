@@ -36,20 +36,6 @@ std::string single(const std::string& name, const char* type, const std::string&
   return head(name, type, help) + line(name, {}, value);
 }
 
-const char* name_of(Finish finish) {
-  switch (finish) {
-    case Finish::stop:
-      return "stop";
-    case Finish::length:
-      return "length";
-    case Finish::cancelled:
-      return "cancelled";
-    case Finish::error:
-      return "error";
-  }
-  return "";
-}
-
 }  // namespace
 
 void Histogram::observe(double value) {

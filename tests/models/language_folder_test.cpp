@@ -4,6 +4,7 @@
 
 #include "cache/kind.h"
 #include "models/language_model.h"
+#include "models/small_llama.h"
 #include "support/errors.h"
 #include "support/temporary_directory.h"
 #include "support/tensor_close.h"
@@ -12,22 +13,7 @@
 namespace incontext::models {
 namespace {
 
-DecoderOptions llama() {
-  DecoderOptions options;
-  options.width = 32;
-  options.layers = 2;
-  options.heads = 4;
-  options.kv_heads = 2;
-  options.norm = "rms";
-  options.position = "rotary";
-  options.max_positions = 24;
-  options.mlp = "gated";
-  options.mlp_width = 48;
-  options.bias = false;
-  options.vocabulary = 50;
-  options.init_std = 0.3;
-  return options;
-}
+DecoderOptions llama() { return testing::small_llama(/*vocabulary=*/50, /*context=*/24); }
 
 LanguageFolderOptions folder_options() {
   LanguageFolderOptions options;

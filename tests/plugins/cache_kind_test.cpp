@@ -10,6 +10,7 @@
 #include "decode/engine.h"
 #include "decode/opened_model.h"
 #include "models/language_folder.h"
+#include "models/small_llama.h"
 #include "serve/engine_backend.h"
 #include "serve/server.h"
 #include "support/errors.h"
@@ -159,19 +160,7 @@ const bool kKindRegistered = [] {
 class CacheKindPlugin : public ::testing::Test {
  protected:
   CacheKindPlugin() {
-    models::DecoderOptions options;
-    options.width = 32;
-    options.layers = 2;
-    options.heads = 4;
-    options.kv_heads = 2;
-    options.norm = "rms";
-    options.position = "rotary";
-    options.max_positions = 200;
-    options.mlp = "gated";
-    options.mlp_width = 48;
-    options.bias = false;
-    options.vocabulary = 300;
-    options.init_std = 0.3;
+    const models::DecoderOptions options = testing::small_llama(/*vocabulary=*/300, /*context=*/200);
     models::save_language_folder(models::Decoder(options, 0, 3, torch::kCPU), folder_.path(), {});
     base::write_file_atomic(folder_ / "tokenizer.json", text::byte_tokenizer_json());
     base::write_file_atomic(folder_ / "tokenizer_config.json", text::byte_tokenizer_config_json());
