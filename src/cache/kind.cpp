@@ -1,6 +1,7 @@
 #include "cache/kind.h"
 
 #include "cache/kinds/full.h"
+#include "cache/kinds/lexico.h"
 #include "cache/kinds/streaming.h"
 
 namespace incontext::cache {
@@ -15,6 +16,10 @@ base::Registry<CacheKindRow>& cache_kinds() {
   static base::Registry<CacheKindRow> table(
       "kind of cache",
       {{"full", "every key and value in f16 (full), full:bf16 or full:f32", make_full_kind},
+       {"lexico",
+        "sparse codes over a dictionary of calibrate lexico: dictionary=FILE, sparsity=8, value_sparsity, error=0, "
+        "bytes=2|3; sinks=4, tail=128, exact_layers=0/-1",
+        make_lexico_kind},
        {"streaming", "the first (sinks=4) and the last positions (tail=1024) only", make_streaming_kind}});
   return table;
 }

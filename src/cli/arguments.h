@@ -62,6 +62,18 @@ struct ServeArguments {
   serve::ServerOptions server;
 };
 
+struct CalibrateLexicoArguments {
+  std::string model;
+  std::vector<std::string> texts;
+  std::string out;
+  std::vector<std::string> assignments;
+  bool list_options = false;
+  bool download = false;
+  bool json = false;
+  bool quiet = false;
+  ComputeFlags compute;
+};
+
 struct BenchTrainArguments {
   std::vector<std::string> models = train::benchmark_models();
   double seconds = 10;

@@ -30,6 +30,7 @@ struct ComputingCommands {
   Run<GenerateArguments> generate;
   Run<ChatArguments> chat;
   Run<ServeArguments> serve;
+  Run<CalibrateLexicoArguments> calibrate_lexico;
   Run<BenchTrainArguments> bench_train;
   Run<BenchDecodeArguments> bench_decode;
 };
@@ -45,6 +46,7 @@ void add_generate_command(CLI::App& app, Invocation& invocation, const Run<Gener
 void add_chat_command(CLI::App& app, Invocation& invocation, const Run<ChatArguments>& run);
 void add_serve_command(CLI::App& app, Invocation& invocation, const Run<ServeArguments>& run);
 void add_tokenize_command(CLI::App& app);
+void add_calibrate_command(CLI::App& app, Invocation& invocation, const Run<CalibrateLexicoArguments>& run_lexico);
 void add_bench_command(CLI::App& app, Invocation& invocation, const Run<BenchTrainArguments>& run_train,
                        const Run<BenchDecodeArguments>& run_decode);
 
@@ -54,6 +56,7 @@ void run_eval(const EvalArguments& arguments, Invocation& invocation);
 void run_generate(const GenerateArguments& arguments, Invocation& invocation);
 void run_chat(const ChatArguments& arguments, Invocation& invocation);
 void run_serve(const ServeArguments& arguments, Invocation& invocation);
+void run_calibrate_lexico(const CalibrateLexicoArguments& arguments, Invocation& invocation);
 void run_bench_train(const BenchTrainArguments& arguments, Invocation& invocation);
 void run_bench_decode(const BenchDecodeArguments& arguments, Invocation& invocation);
 

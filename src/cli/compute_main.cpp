@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
                            .generate = cli::run_generate,
                            .chat = cli::run_chat,
                            .serve = cli::run_serve,
+                           .calibrate_lexico = cli::run_calibrate_lexico,
                            .bench_train = cli::run_bench_train,
                            .bench_decode = cli::run_bench_decode});
 }

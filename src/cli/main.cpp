@@ -13,5 +13,5 @@ int main(int argc, char** argv) {
                 "the program incontext-compute is neither beside this one nor in ../lib/incontext");
     base::become_program(*program, argv);
   };
-  return cli::run_program(argc, argv, {compute, compute, compute, compute, compute, compute, compute});
+  return cli::run_program(argc, argv, {compute, compute, compute, compute, compute, compute, compute, compute});
 }

@@ -46,6 +46,7 @@ int run(int argc, char** argv, const ComputingCommands& computing) {
   add_chat_command(app, invocation, computing.chat);
   add_serve_command(app, invocation, computing.serve);
   add_tokenize_command(app);
+  add_calibrate_command(app, invocation, computing.calibrate_lexico);
   add_bench_command(app, invocation, computing.bench_train, computing.bench_decode);
   try {
     app.parse(argc, argv);

@@ -23,6 +23,10 @@ LanguageModel::LanguageModel(const std::filesystem::path& folder, torch::Device 
   decoder_.operations() = operations;
 }
 
+std::string LanguageModel::weights_fingerprint() const {
+  return fmt::format("{}-{}", config_.model_type, files_->digest());
+}
+
 void LanguageModel::save(const std::filesystem::path& folder) const {
   save_language_folder(decoder_, folder,
                        {.family = config_.model_type, .config = config_.json, .source = files_.get()});
