@@ -21,6 +21,7 @@
 #include "kernels/key_blocks.h"
 #include "kernels/peak.h"
 #include "kernels/softmax.h"
+#include "kernels/storage_names.h"
 #include "kernels/top_k.h"
 #include "kernels/weight_product.h"
 #include "seconds.h"
@@ -115,10 +116,6 @@ void check_close(const std::string& name, const std::vector<float>& actual, cons
   }
 }
 
-const char* name_of(Storage storage) {
-  return storage == Storage::f32 ? "f32" : storage == Storage::f16 ? "f16" : "bf16";
-}
-
 /// How rows are multiplied by weights in bf16: as they are, rounded by what this machine has for bf16, or rounded in
 /// the arithmetic of AMX's tiles, of which any machine with AVX-512 can do few rows.
 enum class Rows { plain, rounded, few_of_tiles };
@@ -127,7 +124,7 @@ void bench_weight_product(Bench& bench, Storage storage, int64_t rows, int64_t c
                           Rows kind = Rows::plain) {
   const char* const kind_name = kind == Rows::plain ? "" : kind == Rows::rounded ? " by bf16" : " by bf16 as on AMX";
   const std::string name =
-      fmt::format("weight product {}{} {}x{}x{}", name_of(storage), kind_name, rows, columns, depth);
+      fmt::format("weight product {}{} {}x{}x{}", base::name_of(storage), kind_name, rows, columns, depth);
   if (!bench.wants(name)) return;
   const TileUnit tiles(&multiply_tile_strip<PlainTiles>);
   const auto multiply = [&](const WeightProduct& product) {
@@ -172,8 +169,8 @@ struct AttentionShape {
 
 void bench_attention(Bench& bench, Storage storage, const AttentionShape& shape) {
   const auto [heads, kv_heads, head_dim, sequences, first, count] = shape;
-  const std::string name = fmt::format("cache attention {} {}/{} heads of {}, {} x {} at {}", name_of(storage), heads,
-                                       kv_heads, head_dim, sequences, count, first);
+  const std::string name = fmt::format("cache attention {} {}/{} heads of {}, {} x {} at {}", base::name_of(storage),
+                                       heads, kv_heads, head_dim, sequences, count, first);
   if (!bench.wants(name)) return;
   const int64_t width = heads * head_dim, cached = key_blocks(first + count) * kKeyBlock * head_dim;
   // Copies as above.

@@ -158,10 +158,15 @@ ConfigNode config_from_json(const Json& json, const std::string& where) {
 }
 
 void merge_config(ConfigNode& target, const ConfigNode& overlay) {
-  if (target.kind != ConfigNode::Kind::mapping || overlay.kind != ConfigNode::Kind::mapping) {
+  const bool both_mappings = target.kind == ConfigNode::Kind::mapping && overlay.kind == ConfigNode::Kind::mapping;
+  std::string replaced = target.replaced.empty() ? overlay.replaced : target.replaced;
+  if (!both_mappings) {
+    const bool one_mapping = target.kind == ConfigNode::Kind::mapping || overlay.kind == ConfigNode::Kind::mapping;
+    if (one_mapping && target.kind != ConfigNode::Kind::null) replaced = target.where;
     target = overlay;
-    return;
   }
+  target.replaced = replaced;
+  if (!both_mappings) return;
   for (const auto& [key, value] : overlay.entries) {
     if (ConfigNode* existing = target.find(key)) {
       merge_config(*existing, value);

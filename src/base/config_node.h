@@ -31,6 +31,7 @@ struct ConfigNode {
   std::vector<ConfigNode> items;                            // of a sequence
   std::vector<std::pair<std::string, ConfigNode>> entries;  // of a mapping, in order
   std::string where;                                        // "train.yaml:12" or "--set a.b=c"
+  std::string replaced;  // where what merge_config() replaced by this stood, of which only one is a mapping
 
   const ConfigNode* find(std::string_view key) const;
   ConfigNode* find(std::string_view key);

@@ -10,9 +10,11 @@
 #include <vector>
 
 #include "base/config_node.h"
+#include "base/enum_names.h"
 #include "base/error.h"
 
-// What a field of an option struct may be and hold (see options.h).
+// What a field of an option struct may be and hold (see options.h). A choice among few values is an enumeration with
+// names (enum_names.h): they are what may be read, and what is written.
 
 namespace incontext::base {
 
@@ -72,10 +74,26 @@ void read_scalar(const ConfigNode& node, const std::string& name, const Allowed&
 void read_scalar(const ConfigNode& node, const std::string& name, const Allowed& allowed, double& value);
 void read_scalar(const ConfigNode& node, const std::string& name, const Allowed& allowed, std::string& value);
 
+/// What a field of this type may hold if nothing is said: the names of an enumeration, alone or in a list.
+template <class T>
+Allowed allowed_of(const Allowed& said) {
+  if constexpr (NamedEnum<T>) {
+    return one_of(all_names<T>());
+  } else if constexpr (is_optional<T>::value || is_one_or_more<T>::value || is_vector<T>::value) {
+    return allowed_of<typename T::value_type>(said);
+  } else {
+    return said;
+  }
+}
+
 template <class T>
 void read_value(const ConfigNode& node, const std::string& name, const Allowed& allowed, T& value) {
   if constexpr (ReadsItself<T>) {
     value.read(node, name);
+  } else if constexpr (NamedEnum<T>) {
+    std::string text;
+    read_scalar(node, name, allowed_of<T>(allowed), text);
+    value = *value_named<T>(text);
   } else if constexpr (is_optional<T>::value) {
     if (node.kind == ConfigNode::Kind::null) {
       value.reset();
@@ -110,6 +128,8 @@ template <class T>
 Json json_of(const T& value) {
   if constexpr (ReadsItself<T>) {
     return value.json();
+  } else if constexpr (NamedEnum<T>) {
+    return name_of(value);
   } else if constexpr (is_optional<T>::value) {
     return value ? json_of(*value) : Json(nullptr);
   } else if constexpr (is_one_or_more<T>::value) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <concepts>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,7 +12,15 @@
 
 // The visitors behind options.h.
 
-namespace incontext::base::detail {
+namespace incontext::base {
+
+/// An option that was once called otherwise, by names within the struct that lists it.
+struct OldName {
+  const char* old_name;  // of a field or group of this struct itself
+  const char* new_name;  // "a.b.c"
+};
+
+namespace detail {
 
 /// Throws unless `node` may hold a group of fields.
 void check_group(const ConfigNode& node, const std::string& prefix);
@@ -19,10 +28,22 @@ void check_group(const ConfigNode& node, const std::string& prefix);
 /// Throws for the first key of `node` that is not among `known`, naming its line and the nearest known key.
 void check_known_keys(const ConfigNode& node, const std::string& prefix, const std::vector<std::string>& known);
 
+/// `node` with what stands at old names moved to the new ones. Both given is an error that names the lines. An old name
+/// that is now the name of a group is the old one where it holds anything but a group.
+ConfigNode with_new_names(const ConfigNode& node, std::span<const OldName> names, const std::string& prefix);
+
 template <class Options>
 concept Validated = requires(const Options& options) {
   { options.validate() } -> std::convertible_to<std::string>;
 };
+
+template <class Options>
+concept Renamed = requires {
+  { Options::old_names() } -> std::convertible_to<std::span<const OldName>>;
+};
+
+template <class Options>
+void read_fields(const ConfigNode& node, Options& options, const std::string& prefix);
 
 class OptionReader {
  public:
@@ -40,9 +61,7 @@ class OptionReader {
   void group(const char* name, Options& options, const char* /*help*/) {
     known_.emplace_back(name);
     if (const ConfigNode* child = node_.find(name)) {
-      OptionReader reader(*child, prefix_ + name + ".");
-      options.visit(reader);
-      reader.finish(options);
+      read_fields(*child, options, prefix_ + name + ".");
     } else {
       validate(options, prefix_ + name + ".");
     }
@@ -68,6 +87,20 @@ class OptionReader {
   std::vector<std::string> known_;
 };
 
+template <class Options>
+void read_fields(const ConfigNode& node, Options& options, const std::string& prefix) {
+  const auto read = [&](const ConfigNode& named) {
+    OptionReader reader(named, prefix);
+    options.visit(reader);
+    reader.finish(options);
+  };
+  if constexpr (Renamed<Options>) {
+    read(with_new_names(node, Options::old_names(), prefix));
+  } else {
+    read(node);
+  }
+}
+
 class OptionWriter {
  public:
   template <class T>
@@ -91,7 +124,7 @@ class OptionHelp {
   explicit OptionHelp(std::string prefix) : prefix_(std::move(prefix)) {}
   template <class T>
   void field(const char* name, T& value, const char* help, const Allowed& allowed = {}) {
-    add(name, json_of(value), help, allowed);
+    add(name, json_of(value), help, allowed_of<T>(allowed));
   }
   template <class Options>
   void group(const char* name, Options& options, const char* /*help*/) {
@@ -107,4 +140,6 @@ class OptionHelp {
   std::string text_;
 };
 
-}  // namespace incontext::base::detail
+}  // namespace detail
+
+}  // namespace incontext::base

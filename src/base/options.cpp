@@ -1,5 +1,6 @@
 #include "base/options.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -39,6 +40,10 @@ std::string describe(const Allowed& allowed) {
   }
   if (above) return fmt::format(" of at most {}", plain_number(allowed.maximum));
   return "";
+}
+
+bool is_group(const ConfigNode& node) {
+  return node.kind == ConfigNode::Kind::mapping || node.kind == ConfigNode::Kind::null;
 }
 
 [[noreturn]] void wrong(const ConfigNode& node, const std::string& name, const std::string& expected) {
@@ -175,7 +180,7 @@ void read_scalar(const ConfigNode& node, const std::string& name, const Allowed&
 }
 
 void check_group(const ConfigNode& node, const std::string& prefix) {
-  if (node.kind == ConfigNode::Kind::mapping || node.kind == ConfigNode::Kind::null) return;
+  if (is_group(node)) return;
   const std::string name = prefix.empty() ? "options" : prefix.substr(0, prefix.size() - 1);
   wrong(node, name, "'key: value' entries");
 }
@@ -189,10 +194,61 @@ void check_known_keys(const ConfigNode& node, const std::string& prefix, const s
   }
 }
 
+namespace {
+
+// The mapping at "a.b.", made where there is none yet; `where` stands for it then.
+ConfigNode& group_at(ConfigNode& root, const std::string& name, const std::string& prefix, const std::string& where) {
+  ConfigNode* group = &root;
+  std::string so_far = prefix;
+  for (const std::string& key : split(name, '.')) {
+    if (key.empty()) break;
+    ConfigNode* inner = group->find(key);
+    if (inner == nullptr) {
+      inner = &group->entries.emplace_back(key, ConfigNode()).second;
+      inner->where = where;
+    }
+    so_far += key + ".";
+    check_group(*inner, so_far);
+    inner->kind = ConfigNode::Kind::mapping;
+    group = inner;
+  }
+  return *group;
+}
+
+}  // namespace
+
+ConfigNode with_new_names(const ConfigNode& node, std::span<const OldName> names, const std::string& prefix) {
+  ConfigNode result = node;
+  const auto both = [&](const OldName& name, const std::string& old_place, const std::string& new_place) {
+    fail("{}: {}{} is an old name of {}{}, which {} gives too: expected one of them", old_place, prefix, name.old_name,
+         prefix, name.new_name, new_place);
+  };
+  for (const OldName& name : names) {
+    const std::string old_name = name.old_name, new_name = name.new_name;
+    const ConfigNode* found = result.find(old_name);
+    if (found == nullptr) continue;
+    if (new_name.starts_with(old_name + ".")) {  // a group has the old name now
+      const bool new_one = is_group(*found);
+      if (!found->replaced.empty()) {
+        both(name, new_one ? found->replaced : found->where, new_one ? found->where : found->replaced);
+      }
+      if (new_one) continue;
+    }
+    ConfigNode moved = *found;
+    std::erase_if(result.entries, [&](const auto& entry) { return entry.first == old_name; });
+    const size_t dot = new_name.rfind('.') + 1;  // 0 where there is none
+    ConfigNode& group = group_at(result, new_name.substr(0, dot), prefix, moved.where);
+    const std::string key = new_name.substr(dot);
+    if (const ConfigNode* there = group.find(key)) both(name, moved.where, there->where);
+    group.entries.emplace_back(key, std::move(moved));
+  }
+  return result;
+}
+
 void OptionHelp::add(const char* name, const Json& value, const char* help, const Allowed& allowed) {
   std::string limits = describe(allowed);
   if (!allowed.choices.empty()) limits = fmt::format(" one of {}", enumerate_names(allowed.choices));
-  text_ += fmt::format("  {:<38} {} (default {}{}{})\n", prefix_ + name, help, value.dump(), limits.empty() ? "" : ";",
+  text_ += fmt::format("  {:<42} {} (default {}{}{})\n", prefix_ + name, help, value.dump(), limits.empty() ? "" : ";",
                        limits);
 }
 

@@ -9,13 +9,14 @@
 // Option structs are plain structs with defaults. Each lists its fields once,
 //
 //   struct OptimizerOptions {
-//     std::string name = "adam";
+//     UpdateRule name = UpdateRule::adam;           // an enumeration with names: enum_names.h
 //     double learning_rate = 1e-3;
 //     template <class Visitor> void visit(Visitor& v) {
-//       v.field("name", name, "update rule", one_of({"adam", "adamw"}));
+//       v.field("name", name, "update rule");
 //       v.field("learning_rate", learning_rate, "step size", positive());
 //     }
 //     std::string validate() const { return ""; }   // optional: the first problem between fields, or ""
+//     static std::span<const OldName> old_names();  // optional: fields and groups that were once called otherwise
 //   };
 //
 // and from that list come reading (YAML, JSON, --set), writing (JSON, YAML) and help.
@@ -27,9 +28,7 @@ namespace incontext::base {
 /// in errors where the options are a group of others: "task.".
 template <class Options>
 void read_options(const ConfigNode& node, Options& options, const std::string& prefix = "") {
-  detail::OptionReader reader(node, prefix);
-  options.visit(reader);
-  reader.finish(options);
+  detail::read_fields(node, options, prefix);
 }
 
 /// Fills `value` from the field with this dotted name, where it is given: for readers that need no more of a file.

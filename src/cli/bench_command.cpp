@@ -30,7 +30,7 @@ double median(std::vector<double> values) {
 // Steps of this process, with nothing else measured.
 base::Json bench_own(const std::string& model, const BenchTrainArguments& arguments, const tensor::Runtime& runtime) {
   train::RunOptions options = train::benchmark_options(model);
-  options.training.precision = arguments.compute.precision;
+  options.training.precision = *base::value_named<models::TrainingPrecision>(arguments.compute.precision);
   const auto measure_peak = [&] {
     return runtime.device.is_cuda() ? tensor::measure_product_peak(runtime.device)
                                     : kernels::measure_fma_peak(tensor::kernel_pool());

@@ -42,7 +42,7 @@ std::vector<base::Record> evaluate_one(const std::string& directory, const EvalA
   change_task(arguments, run.run->task);
   models::Decoder decoder = models::open_decoder(run.checkpoint, device);
   decoder.operations() = arguments.compute.operations();
-  if (run.run->precision == "bf16") decoder.operations().precision = kernels::Precision::bf16;
+  if (run.run->precision == models::TrainingPrecision::bf16) decoder.operations().precision = kernels::Precision::bf16;
   const std::string name = fs::absolute(run.directory / "").lexically_normal().parent_path().filename().string();
   std::unique_ptr<base::Progress> progress;
   constexpr int64_t kTicks = 1000;

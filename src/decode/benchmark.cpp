@@ -25,7 +25,7 @@ double median(std::vector<double> values) {
 }
 
 int64_t token_at(const models::LanguageModel& model, int64_t index) {
-  return index * 7919 % model.config().options.vocabulary;
+  return index * 7919 % model.config().options.tokens.vocabulary;
 }
 
 std::unique_ptr<cache::SequenceState> new_sequence(const models::LanguageModel& model, const cache::CachePolicy& policy,
@@ -114,7 +114,7 @@ PrefillSpeed measure_prefill(const models::LanguageModel& model, const cache::Ca
     if (in_layer) weights += static_cast<double>(parameter.tensor.numel());
   }
   const auto count = static_cast<double>(tokens);
-  const double scores = 2 * count * count * static_cast<double>(options.layers * options.heads) *
+  const double scores = 2 * count * count * static_cast<double>(options.layers * options.attention.heads) *
                         static_cast<double>(options.resolved_head_dim());  // causal: half of 4
   return {.tokens = tokens, .seconds = median(seconds), .flops = 2 * weights * count + scores};
 }

@@ -40,7 +40,7 @@ Continuation run_continuation(Engine& engine, const OpenedModel& opened, Generat
   };
   told.on_end = [&](Finish finish, const std::string& error) {
     ended = true;
-    result.finish_reason = cancelled() ? "cancelled" : name_of(finish);
+    result.finish_reason = cancelled() ? "cancelled" : base::name_of(finish);
     if (finish == Finish::error) failure = error;
   };
   const int64_t id = engine.submit(std::move(request), std::move(told));

@@ -52,8 +52,9 @@ struct Engine::Part {
 Engine::Engine(const models::LanguageModel& model, const EngineOptions& options)
     : model_(model),
       options_(resolve(options)),
-      vocabulary_(options.sampled_tokens > 0 ? std::min(options.sampled_tokens, model.config().options.vocabulary)
-                                             : model.config().options.vocabulary),
+      vocabulary_(options.sampled_tokens > 0
+                      ? std::min(options.sampled_tokens, model.config().options.tokens.vocabulary)
+                      : model.config().options.tokens.vocabulary),
       prefixes_(options_.prefix_memory) {
   status_.cache_limit = options_.cache_memory;
 }
@@ -91,8 +92,8 @@ void Engine::check_request(const GenerationRequest& request) const {
               "the prompt has {} tokens and max_tokens is {}: {} in all, and the model's context holds {}", prompt,
               request.max_tokens, prompt + request.max_tokens, context);
   for (const int64_t token : request.prompt) {
-    base::check(token >= 0 && token < model_.config().options.vocabulary, "prompt: expected token ids below {}, got {}",
-                model_.config().options.vocabulary, token);
+    base::check(token >= 0 && token < model_.config().options.tokens.vocabulary,
+                "prompt: expected token ids below {}, got {}", model_.config().options.tokens.vocabulary, token);
   }
   const int64_t bytes = model_.decoder().sequence_bytes(*kind_of(request.policy), prompt + request.max_tokens, prompt);
   base::check(bytes <= options_.cache_memory, "a cache of {} tokens takes {}, and all caches together may hold {}",
@@ -346,7 +347,7 @@ void Engine::run_parts(const std::vector<Part>& planned) {
   };
   std::vector<Outcome> outcomes(parts.size());
   const float* rows = logits.data_ptr<float>();
-  const int64_t width = model_.config().options.vocabulary;
+  const int64_t width = model_.config().options.tokens.vocabulary;
   tensor::kernel_pool().run(static_cast<int64_t>(parts.size()), [&](int64_t index, int) {
     const Part& part = parts[static_cast<size_t>(index)];
     if (!part.reads_last || part.sequence->request.max_tokens == 0) return;

@@ -1,23 +1,17 @@
 #pragma once
 
+#include "base/enum_names.h"
+
 namespace incontext::decode {
 
 /// How a continuation ended.
 enum class Finish { stop, length, cancelled, error };
 
 /// As JSON and metrics name it.
-constexpr const char* name_of(Finish finish) {
-  switch (finish) {
-    case Finish::stop:
-      return "stop";
-    case Finish::length:
-      return "length";
-    case Finish::cancelled:
-      return "cancelled";
-    case Finish::error:
-      return "error";
-  }
-  return "";
+constexpr auto names_of(Finish) {
+  using enum Finish;
+  return std::to_array<base::EnumName<Finish>>(
+      {{stop, "stop"}, {length, "length"}, {cancelled, "cancelled"}, {error, "error"}});
 }
 
 }  // namespace incontext::decode

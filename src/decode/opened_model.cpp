@@ -34,7 +34,7 @@ GenerationDefaults read_generation_defaults(const fs::path& folder) {
 }  // namespace
 
 int64_t OpenedModel::sampled_tokens() const {
-  return std::min(tokenizer->vocab_size(), model->config().options.vocabulary);
+  return std::min(tokenizer->vocab_size(), model->config().options.tokens.vocabulary);
 }
 
 std::vector<int64_t> OpenedModel::encode_chat(const Json& messages, const Json& tools, const Json& variables,

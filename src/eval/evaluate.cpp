@@ -13,6 +13,7 @@ namespace incontext::eval {
 namespace {
 
 using base::Json;
+using tasks::PromptKind;
 using torch::Tensor;
 
 class Evaluation {
@@ -28,7 +29,7 @@ class Evaluation {
   }
 
   void run() {
-    for (const std::string& kind : options_.kinds) {
+    for (const PromptKind kind : options_.kinds) {
       measure_model(kind);
       measure_baselines(kind);
     }
@@ -38,11 +39,11 @@ class Evaluation {
  private:
   int64_t active_dims() const { return options_.active_dims == 0 ? task_->options().dims : options_.active_dims; }
 
-  int64_t points_for(const std::string& kind) const {
-    return kind == "orthogonal_query" ? std::min(options_.points, active_dims()) : options_.points;
+  int64_t points_for(PromptKind kind) const {
+    return kind == PromptKind::orthogonal_query ? std::min(options_.points, active_dims()) : options_.points;
   }
 
-  models::DrawPrompts draw(const std::string& kind) const {
+  models::DrawPrompts draw(PromptKind kind) const {
     return [this, kind](int64_t first, int64_t count) {
       return tasks::sample_prompts(*task_, {.kind = kind, .factor = options_.factor, .noise = options_.noise},
                                    {.seed = options_.seed,
@@ -55,9 +56,10 @@ class Evaluation {
     };
   }
 
-  Json setting(const std::string& kind, const std::string& predictor) const {
-    Json json = {{"run", subject_.run},          {"task", task_->options().name}, {"prompt", kind},
-                 {"predictor", predictor},       {"dims", task_->options().dims}, {"step", subject_.step},
+  Json setting(PromptKind kind, const std::string& predictor) const {
+    Json json = {{"run", subject_.run},           {"task", base::name_of(task_->options().name)},
+                 {"prompt", base::name_of(kind)}, {"predictor", predictor},
+                 {"dims", task_->options().dims}, {"step", subject_.step},
                  {"seed", subject_.trained.seed}};
     if (active_dims() != task_->options().dims) json["active_dims"] = active_dims();
     if (predictor == "model") {
@@ -98,7 +100,7 @@ class Evaluation {
     };
   }
 
-  void measure_model(const std::string& kind) {
+  void measure_model(PromptKind kind) {
     const bool looped = subject_.decoder->options().looped();
     std::vector<int64_t> loop_counts = {0};
     if (looped)
@@ -106,31 +108,33 @@ class Evaluation {
     base::check(looped || options_.loops.empty(), "{}: loops were asked for, but the model is not looped",
                 subject_.run);
     for (const int64_t loops : loop_counts) {
-      const Tensor errors = models::model_squared_errors(*subject_.decoder, draw(kind), options_.prompts,
-                                                         options_.batch, loops, report("model, " + kind));
+      const Tensor errors =
+          models::model_squared_errors(*subject_.decoder, draw(kind), options_.prompts, options_.batch, loops,
+                                       report(std::string("model, ") + base::name_of(kind)));
       Json json = setting(kind, "model");
       if (looped) json["loops"] = loops;
       write_columns("squared_error", json, "examples", counting(0, errors.size(1)), errors);
     }
   }
 
-  void measure_baselines(const std::string& kind) {
+  void measure_baselines(PromptKind kind) {
     if (options_.baselines.predictors.empty()) return;
-    progress_("baselines, " + kind, 0);
+    progress_(std::string("baselines, ") + base::name_of(kind), 0);
     const tasks::Prompts prompts = draw(kind)(0, options_.prompts);
     for (const BaselineErrors& errors : run_baselines(options_.baselines, prompts, tensor::kernel_pool())) {
       write_columns("squared_error", setting(kind, errors.label), "examples", errors.examples, errors.squared_errors);
     }
-    progress_("baselines, " + kind, 1);
+    progress_(std::string("baselines, ") + base::name_of(kind), 1);
   }
 
   void measure_by_loop() {
     const int64_t trained = subject_.decoder->options().loop.count;
     const int64_t loops = options_.by_loop < 0 ? 10 * trained : options_.by_loop;
     const int64_t examples = std::min(2 * active_dims(), options_.points - 1);
-    const Tensor errors = models::squared_errors_by_loop(*subject_.decoder, draw("standard"), options_.prompts,
-                                                         options_.batch, loops, examples, report("every loop"));
-    Json json = setting("standard", "model");
+    const Tensor errors =
+        models::squared_errors_by_loop(*subject_.decoder, draw(PromptKind::standard), options_.prompts, options_.batch,
+                                       loops, examples, report("every loop"));
+    Json json = setting(PromptKind::standard, "model");
     json["examples"] = examples;
     write_columns("squared_error_by_loop", json, "loops", counting(1, loops), errors);
   }

@@ -17,7 +17,7 @@ struct EvaluationOptions {
   int64_t points = 0;
   int64_t active_dims = 0;
   uint64_t seed = 0;
-  std::vector<std::string> kinds = {"standard"};
+  std::vector<tasks::PromptKind> kinds = {tasks::PromptKind::standard};
   double factor = 3;
   double noise = 1;
   std::vector<int64_t> loops;
@@ -35,7 +35,7 @@ struct EvaluationOptions {
         "dimensions in which inputs and functions are not zero, as in a stage of the curriculum; 0: all of the task's",
         base::at_least(0));
     v.field("seed", seed, "names the evaluation prompts");
-    v.field("kinds", kinds, "kinds of prompts, see tasks", base::one_of(tasks::prompt_kinds()));
+    v.field("kinds", kinds, "kinds of prompts, see tasks");
     v.field("factor", factor, "of scaled_inputs", base::positive());
     v.field("noise", noise, "of label_noise", base::at_least(0));
     v.field("loops", loops, "loop counts of a looped model; empty: its own", base::at_least(1));

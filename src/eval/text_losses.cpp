@@ -48,7 +48,7 @@ void evaluate_text(const Subject& subject, const tasks::PackedText& text, const 
   const Tensor losses =
       models::held_out_losses(*subject.decoder, text, options.prompts, options.batch,
                               [&](int64_t done) { progress("held-out text", static_cast<double>(done) / wanted); });
-  const Json setting = {{"run", subject.run},           {"task", tasks::kTextTask},
+  const Json setting = {{"run", subject.run},           {"task", base::name_of(tasks::TaskName::text)},
                         {"predictor", "model"},         {"step", subject.step},
                         {"seed", subject.trained.seed}, {"parameters", subject.decoder->parameter_count()},
                         {"sequences", losses.size(0)},  {"context", losses.size(1)}};

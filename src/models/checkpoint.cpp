@@ -68,7 +68,7 @@ Decoder load_model(const fs::path& folder, torch::Device device) {
   const auto width = static_cast<double>(options.width);
   const double least = 4 * width *
                        (static_cast<double>(options.layers) * width +
-                        (options.position == "learned" ? static_cast<double>(options.max_positions) : 0.0) +
+                        (options.position == PositionType::learned ? static_cast<double>(options.max_positions) : 0.0) +
                         static_cast<double>(config.input_dims));
   base::check(least <= bytes, "{}: the model that config.json describes takes more than {}, the file has {}",
               (folder / "model.safetensors").string(), base::format_bytes(least), base::format_bytes(bytes));

@@ -43,16 +43,16 @@ void Decoder::build(const WeightSource& source) {
   const Init normal{Init::Kind::normal, options_.init_std};
   // Read-in and read-out start as torch's linear layers do: uniform within 1/sqrt(fan-in).
   const auto fan_in = [](int64_t size) { return Init{Init::Kind::uniform, 1 / std::sqrt(static_cast<double>(size))}; };
-  const bool tokens = options_.vocabulary > 0;
+  const bool tokens = options_.tokens.vocabulary > 0;
   ParameterBuilder parameters(source, parameters_);
   if (tokens) {
-    embedding_ = parameters.add("embedding.weight", {options_.vocabulary, token_width}, normal);
+    embedding_ = parameters.add("embedding.weight", {options_.tokens.vocabulary, token_width}, normal);
     if (token_width != width) token_in_ = parameters.add_linear("token_in", width, token_width, normal, false);
   } else {
     read_in_ = {parameters.add("read_in.weight", {width, input_dims_}, fan_in(input_dims_)),
                 parameters.add("read_in.bias", {width}, fan_in(input_dims_))};
   }
-  if (options_.position == "learned") {
+  if (options_.position == PositionType::learned) {
     position_ = parameters.add("position.weight", {options_.max_positions, width}, normal);
   }
   int64_t cached_layers = 0;
@@ -70,13 +70,13 @@ void Decoder::build(const WeightSource& source) {
                              .parameters = parameters,
                              .spec = spec});
     if (layer.mixer->uses_cache()) ++cached_layers;
-    if (const std::string& mlp = options_.mlp_of(index); mlp != "none") {
+    if (const MlpType mlp = options_.mlp_of(index); mlp != MlpType::none) {
       layer.mlp_norm = Norm(options_, prefix + "norm2", parameters);
       layer.mlp = Mlp(options_, mlp, prefix + "mlp.", parameters);
     }
     layers_.push_back(std::move(layer));
   }
-  if (options_.final_norm) final_norm_ = Norm(options_, "norm", parameters);
+  if (options_.norm.final) final_norm_ = Norm(options_, "norm", parameters);
   if (options_.looped() && options_.loop_end() < options_.layers) loop_norm_ = Norm(options_, "loop_norm", parameters);
   if (!tokens) {
     read_out_ = {parameters.add("read_out.weight", {1, width}, fan_in(width)),
@@ -84,8 +84,9 @@ void Decoder::build(const WeightSource& source) {
     return;
   }
   if (token_width != width) token_out_ = parameters.add_linear("token_out", token_width, width, normal, false);
-  head_.matrix =
-      options_.tied_embeddings ? embedding_ : parameters.add("head.weight", {options_.vocabulary, token_width}, normal);
+  head_.matrix = options_.tokens.tied_embeddings
+                     ? embedding_
+                     : parameters.add("head.weight", {options_.tokens.vocabulary, token_width}, normal);
 }
 
 ops::Settings Decoder::settings_of(const Step& step) const {
@@ -98,7 +99,7 @@ Tensor Decoder::embed(const Tensor& inputs, const Step& step) const {
   const ops::Settings settings = settings_of(step);
   const int64_t dims = step.ragged() ? 1 : 2;
   Tensor hidden;
-  if (options_.vocabulary > 0) {
+  if (options_.tokens.vocabulary > 0) {
     base::check(inputs.dim() == dims && inputs.scalar_type() == torch::kInt64,
                 "[embed] expected token ids {}, got {} [{}]", step.ragged() ? "[tokens]" : "[batch, time]",
                 torch::toString(inputs.scalar_type()), fmt::join(inputs.sizes(), ", "));
@@ -145,7 +146,7 @@ Tensor Decoder::run_layers(Tensor hidden, int64_t first, int64_t last, const Ste
 
 Tensor Decoder::run_fused(const Layer& layer, const Tensor& hidden, const kernels::Reads& reads) const {
   const std::optional<PlainAttention> attention = layer.mixer->plain_attention();
-  if (options_.norm_place != "before" || !attention || !layer.mlp.defined() || layer.mlp.gated()) return {};
+  if (options_.norm.place != NormPlace::before || !attention || !layer.mlp.defined() || layer.mlp.gated()) return {};
   const ops::MlpWeights& mlp = layer.mlp.weights();
   if (!mlp.up.plain() || !mlp.down.plain()) return {};
   const ops::LayerWeights weights{layer.mixer_norm.gamma(),
@@ -174,7 +175,7 @@ Tensor Decoder::run_layer(int64_t index, const Tensor& hidden, const Step& step,
     if (fused.defined()) return fused;
   }
   const ops::Settings settings = settings_of(step);
-  const bool norm_before = options_.norm_place == "before";
+  const bool norm_before = options_.norm.place == NormPlace::before;
   const ops::Normed before_mixer = norm_before
                                        ? layer.mixer_norm.split(settings, hidden, ops::Keep::for_products, reads)
                                        : ops::Normed{hidden, reads.all() ? hidden : ops::read_tokens(hidden, reads)};
@@ -204,7 +205,7 @@ Tensor Decoder::before_head(const Tensor& normed) const {
 }
 
 Tensor Decoder::head(const Tensor& normed) const {
-  if (options_.vocabulary == 0) return ops::linear(operations_, normed, read_out_).squeeze(-1);
+  if (options_.tokens.vocabulary == 0) return ops::linear(operations_, normed, read_out_).squeeze(-1);
   ops::Settings settings = operations_;
   settings.batch_invariant = normed.dim() == 2;  // rows of a ragged step
   return ops::linear(settings, before_head(normed), head_);
@@ -218,7 +219,7 @@ cache::CacheShape Decoder::cache_shape(int64_t capacity) const {
   int64_t layers = 0;
   for (const Layer& layer : layers_) layers += layer.mixer->uses_cache() ? 1 : 0;
   return {.layers = layers,
-          .heads = options_.heads,
+          .heads = options_.attention.heads,
           .kv_heads = options_.resolved_kv_heads(),
           .head_dim = options_.resolved_head_dim(),
           .capacity = capacity};

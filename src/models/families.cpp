@@ -19,7 +19,8 @@ Tensor whole_of(const LanguageConfig& config, const WeightFiles& files, const st
   std::string theirs = files.name_of(place.name);
   // One of two tied names is enough.
   const std::string head = place_of(family_of(config), config.options, "head.weight").name;
-  if (name == "embedding.weight" && config.options.tied_embeddings && !files.contains(theirs) && files.contains(head)) {
+  if (name == "embedding.weight" && config.options.tokens.tied_embeddings && !files.contains(theirs) &&
+      files.contains(head)) {
     theirs = head;
   }
   return files.tensor(theirs);
@@ -84,8 +85,8 @@ LanguageConfig read_language_config(const std::filesystem::path& folder) {
   config.bos_ids = own.integers("bos_token_id");
   config.eos_ids = own.integers("eos_token_id");
   // Beyond these no model goes; they keep sums of products within 64 bits.
-  for (const int64_t size : {config.options.width, config.options.layers, config.options.heads,
-                             config.options.resolved_kv_heads(), config.options.vocabulary, config.context}) {
+  for (const int64_t size : {config.options.width, config.options.layers, config.options.attention.heads,
+                             config.options.resolved_kv_heads(), config.options.tokens.vocabulary, config.context}) {
     base::check(size > 0 && size < (int64_t{1} << 31), "{}: expected sizes from 1 to 2^31, got {}", path.string(),
                 size);
   }
@@ -110,7 +111,7 @@ Tensor find_weight(const LanguageConfig& config, const WeightFiles& files, const
 }
 
 std::string settle_head(LanguageConfig& config, const WeightFiles& files) {
-  if (!config.options.tied_embeddings) return "";
+  if (!config.options.tokens.tied_embeddings) return "";
   const auto name_of = [&](const char* name) {
     return files.name_of(place_of(family_of(config), config.options, name).name);
   };
@@ -118,7 +119,7 @@ std::string settle_head(LanguageConfig& config, const WeightFiles& files) {
   if (head == embedding || !files.contains(head) || !files.contains(embedding)) return "";
   const Tensor a = files.tensor(head), b = files.tensor(embedding);
   if (a.scalar_type() == b.scalar_type() && torch::equal(a, b)) return "";
-  config.options.tied_embeddings = false;
+  config.options.tokens.tied_embeddings = false;
   config.json["tie_word_embeddings"] = false;
   return fmt::format("config.json ties the head to the embeddings, but '{}' holds other values than '{}': it is used",
                      head, embedding);

@@ -131,7 +131,7 @@ void load_language_parameters(Decoder& decoder, const fs::path& folder) {
   const DecoderOptions& options = decoder.options();
   base::check(config.options.layers == options.layers, "{}: expected {} layers, got {}", folder.string(),
               options.layers, config.options.layers);
-  base::check(!options.tied_embeddings || config.options.tied_embeddings,
+  base::check(!options.tokens.tied_embeddings || config.options.tokens.tied_embeddings,
               "{}: it has a head of its own; expected model.tied_embeddings false", folder.string());
   torch::NoGradGuard no_gradients;
   for (NamedTensor& parameter : decoder.parameters()) {

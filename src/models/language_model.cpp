@@ -36,8 +36,8 @@ std::unique_ptr<cache::SequenceState> LanguageModel::load_sequence(const std::fi
                                                                    const cache::CacheKind& kind) const {
   std::unique_ptr<cache::SequenceState> state = cache::load_state(path, fingerprint_, kind, cache_shape(0));
   for (const int64_t token : state->tokens) {
-    base::check(token >= 0 && token < config_.options.vocabulary, "{}: expected token ids below {}, got {}",
-                path.string(), config_.options.vocabulary, token);
+    base::check(token >= 0 && token < config_.options.tokens.vocabulary, "{}: expected token ids below {}, got {}",
+                path.string(), config_.options.tokens.vocabulary, token);
   }
   const std::unique_ptr<cache::SequenceState> fresh = decoder_.new_sequence(kind, /*capacity=*/0);
   const auto alike = [](const cache::LayerState& a, const cache::LayerState& b) {
@@ -73,7 +73,7 @@ int64_t LanguageModel::bytes_per_token() const {
   int64_t bytes = 0;
   for (const NamedTensor& parameter : decoder_.parameters()) {
     const bool looked_up = parameter.name == "position.weight" ||
-                           (parameter.name == "embedding.weight" && !config_.options.tied_embeddings);
+                           (parameter.name == "embedding.weight" && !config_.options.tokens.tied_embeddings);
     if (!looked_up) bytes += static_cast<int64_t>(parameter.tensor.nbytes());
   }
   return bytes;

@@ -14,9 +14,9 @@ constexpr kernels::Reads kXTokens{.first = 0, .every = 2};
 Tensor at_x_tokens(const Tensor& hidden) { return ops::read_tokens(hidden, kXTokens); }
 
 Tensor inject(const Decoder& decoder, const Tensor& iterate, const Tensor& input) {
-  const std::string& injection = decoder.options().loop.injection;
-  if (injection == "add") return iterate + input;
-  return injection == "multiply" ? iterate * input : iterate;
+  const Injection injection = decoder.options().loop.injection;
+  if (injection == Injection::add) return iterate + input;
+  return injection == Injection::multiply ? iterate * input : iterate;
 }
 
 // Calls on_read(loop, what the head reads) after every loop that is read: hidden states at the tokens of step.reads.
@@ -28,7 +28,7 @@ void run_loops(const Decoder& decoder, const Tensor& embedded, const LoopRange& 
   const int64_t first = options.loop.first_layer;
   const int64_t last = options.loop_end();
   const bool has_tail = last < options.layers;
-  const bool reads_at_border = on_prediction != nullptr && !has_tail && options.loop.injection == "add";
+  const bool reads_at_border = on_prediction != nullptr && !has_tail && options.loop.injection == Injection::add;
   Step whole = step;  // every loop but the last feeds all its tokens to the next
   whole.reads = {};
   Tensor input = decoder.run_layers(embedded, 0, first, whole);

@@ -17,7 +17,7 @@ struct RopeFrequencies {
   double scale = 1;
 };
 
-/// The frequencies theta^(-2i / rotary_dim), stretched as options.rope_scaling says:
+/// The frequencies theta^(-2i / rotary_dim), stretched as options.rope.scaling says:
 ///   linear    divided by `factor` (Chen et al. 2023)
 ///   llama3    those with long waves divided, short ones kept, a smooth passage between (Llama 3.1)
 ///   yarn      the same with a linear passage in the number of the pair (Peng et al. 2023)

@@ -66,7 +66,7 @@ std::optional<RunDescription> described_by_model(const fs::path& folder) {
 void check_size(const DecoderOptions& options, const fs::path& folder) {
   const auto size = [](int64_t value) { return static_cast<double>(value); };
   const double mlp = 2 * size(options.layers) * size(options.width) * size(options.resolved_mlp_width());
-  const double least = 2 * (size(options.vocabulary) * size(options.resolved_token_width()) + mlp);
+  const double least = 2 * (size(options.tokens.vocabulary) * size(options.resolved_token_width()) + mlp);
   const auto bytes = static_cast<double>(WeightFiles(folder).bytes());
   base::check(least <= bytes, "{}: the model that config.json describes takes more than {}, its files have {}",
               folder.string(), base::format_bytes(least), base::format_bytes(bytes));

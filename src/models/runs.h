@@ -8,6 +8,7 @@
 #include "base/config_node.h"
 #include "models/checkpoint_folders.h"
 #include "models/decoder.h"
+#include "models/training_precision.h"
 #include "tasks/task_options.h"
 
 // Opening what `incontext train` leaves behind: runs, their checkpoints, and model folders of any origin.
@@ -19,8 +20,8 @@ struct RunDescription {
   uint64_t seed = 0;
   std::string objective;  // what it was trained for: a name of train::objectives()
   tasks::TaskOptions task;
-  std::string precision = "f32";  // training.precision
-  int64_t points = 0;             // examples in a prompt at the end of training
+  TrainingPrecision precision = TrainingPrecision::f32;
+  int64_t points = 0;  // examples in a prompt at the end of training
 };
 
 /// A folder that a user named, and what was found there.

@@ -51,7 +51,7 @@ class EngineBackend : public Backend {
       : opened_(opened), engine_(*opened.model, options) {
     card_.names = std::move(names);
     card_.context = opened.model->config().context;
-    card_.vocabulary = opened.model->config().options.vocabulary;
+    card_.vocabulary = opened.model->config().options.tokens.vocabulary;
     card_.max_batch = engine_.options().max_batch;
     card_.chat = opened.chat.has_value();
     if (!card_.chat) card_.chat_problem = base::printable(opened.chat_problem);

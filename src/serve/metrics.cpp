@@ -83,7 +83,7 @@ void Metrics::add_token(double seconds_since_last) {
 
 void Metrics::count_finish(Finish finish) {
   const std::lock_guard lock(mutex_);
-  ++finished_[name_of(finish)];
+  ++finished_[base::name_of(finish)];
 }
 
 std::string Metrics::text(const BackendCard& card, const BackendStatus& status) const {

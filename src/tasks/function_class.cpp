@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "base/error.h"
-#include "base/text.h"
 
 namespace incontext::tasks {
 namespace {
@@ -168,36 +167,25 @@ class ReluNetwork final : public FunctionClass {
   int64_t hidden_;
 };
 
-struct Entry {
-  const char* name;
-  std::unique_ptr<FunctionClass> (*make)(const TaskOptions&);
-};
-
-template <class T>
-std::unique_ptr<FunctionClass> make(const TaskOptions& options) {
-  return std::make_unique<T>(options);
-}
-
-constexpr Entry kClasses[] = {
-    {"linear_regression", make<Linear>},
-    {"noisy_linear_regression", make<Linear>},  // Task adds the noise
-    {"sparse_linear_regression", make<SparseLinear>},
-    {"quadratic_regression", make<Quadratic>},
-    {"decision_tree", make<DecisionTree>},
-    {"relu_network", make<ReluNetwork>},
-};
-static_assert(std::equal(std::begin(kClasses), std::end(kClasses), kTaskNames.begin(), kTaskNames.end(),
-                         [](const Entry& entry, std::string_view name) { return entry.name == name; }));
-
 }  // namespace
 
 std::unique_ptr<FunctionClass> make_function_class(const TaskOptions& options) {
-  for (const Entry& entry : kClasses) {
-    if (options.name == entry.name) return entry.make(options);
+  switch (options.name) {
+    case TaskName::linear_regression:
+    case TaskName::noisy_linear_regression:  // Task adds the noise
+      return std::make_unique<Linear>(options);
+    case TaskName::sparse_linear_regression:
+      return std::make_unique<SparseLinear>(options);
+    case TaskName::quadratic_regression:
+      return std::make_unique<Quadratic>(options);
+    case TaskName::decision_tree:
+      return std::make_unique<DecisionTree>(options);
+    case TaskName::relu_network:
+      return std::make_unique<ReluNetwork>(options);
+    case TaskName::text:
+      break;
   }
-  const std::string near = base::nearest_name(options.name, task_names());
-  base::fail("[task] expected one of {}, got '{}'{}", base::enumerate_names(task_names()), options.name,
-             near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
+  base::fail("[task] expected a function class, got {}", base::name_of(options.name));
 }
 
 }  // namespace incontext::tasks

@@ -30,7 +30,7 @@ class FunctionClass {
   virtual double second_moment(std::span<const double> variances) const = 0;
 };
 
-/// The class named by `options.name`; an unknown name is an Error that lists the known ones.
+/// The class that `options.name` is; text, which is none, is an Error.
 std::unique_ptr<FunctionClass> make_function_class(const TaskOptions& options);
 
 }  // namespace incontext::tasks

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "base/text.h"
 
 namespace incontext::tasks {
 namespace {
@@ -99,33 +98,31 @@ void overlapping_query(const PromptOptions&, PromptStreams& streams, Slot& slot)
 }
 
 struct Kind {
-  const char* name;
   Shift shift;
   bool query_in_sequence;
 };
 
-constexpr Kind kKinds[] = {
-    {"standard", keep, true},
-    {"scaled_inputs", scale, true},
-    {"skewed_covariance", skew, true},
-    {"half_subspace", halve, true},
-    {"label_noise", keep, true},
-    {"random_orthant", random_orthant, false},
-    {"opposite_orthant", opposite_orthant, false},
-    {"orthogonal_query", orthogonal_query, false},
-    {"overlapping_query", overlapping_query, false},
-};
-
-static_assert(std::equal(std::begin(kKinds), std::end(kKinds), kPromptKinds.begin(), kPromptKinds.end(),
-                         [](const Kind& kind, std::string_view name) { return kind.name == name; }));
-
-const Kind& find_kind(const std::string& name) {
-  for (const Kind& kind : kKinds) {
-    if (name == kind.name) return kind;
+Kind parts_of(PromptKind kind) {
+  switch (kind) {
+    case PromptKind::standard:
+    case PromptKind::label_noise:  // added to the labels
+      break;
+    case PromptKind::scaled_inputs:
+      return {scale, true};
+    case PromptKind::skewed_covariance:
+      return {skew, true};
+    case PromptKind::half_subspace:
+      return {halve, true};
+    case PromptKind::random_orthant:
+      return {random_orthant, false};
+    case PromptKind::opposite_orthant:
+      return {opposite_orthant, false};
+    case PromptKind::orthogonal_query:
+      return {orthogonal_query, false};
+    case PromptKind::overlapping_query:
+      return {overlapping_query, false};
   }
-  const std::string near = base::nearest_name(name, prompt_kinds());
-  base::fail("[prompts] expected one of {}, got '{}'{}", base::enumerate_names(prompt_kinds()), name,
-             near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
+  return {keep, true};
 }
 
 void add_label_noise(double noise, base::RandomStream& stream, std::span<float> ys) {
@@ -142,9 +139,9 @@ std::span<float> row(const torch::Tensor& tensor, int64_t index) {
 }  // namespace
 
 Prompts sample_prompts(const Task& task, const PromptOptions& options, const Draw& request, base::ThreadPool* pool) {
-  const Kind& kind = find_kind(options.kind);
+  const Kind kind = parts_of(options.kind);
   const Draw draw = task.checked(request);
-  base::check(kind.shift != orthogonal_query || draw.points <= draw.active_dims,
+  base::check(options.kind != PromptKind::orthogonal_query || draw.points <= draw.active_dims,
               "[prompts] orthogonal_query: expected at most as many points as active dims = {}, got {}",
               draw.active_dims, draw.points);
   const int64_t dims = task.options().dims;
@@ -167,7 +164,7 @@ Prompts sample_prompts(const Task& task, const PromptOptions& options, const Dra
     task.functions().evaluate(parameters, slot.xs, row(prompts.ys, i));
     task.functions().evaluate(parameters, slot.query, row(prompts.query_ys, i));
     task.add_noise(streams.labels, draw.active_dims, row(prompts.ys, i));
-    if (options.kind == "label_noise") add_label_noise(options.noise, streams.shift, row(prompts.ys, i));
+    if (options.kind == PromptKind::label_noise) add_label_noise(options.noise, streams.shift, row(prompts.ys, i));
   };
   if (pool != nullptr) {
     pool->run(draw.batch, one_prompt);

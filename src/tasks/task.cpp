@@ -26,14 +26,15 @@ std::span<float> row(float* data, int64_t index, int64_t length) {
 }  // namespace
 
 std::string TaskOptions::validate() const {
-  if (name == "sparse_linear_regression" && nonzeros > dims) {
+  if (name == TaskName::sparse_linear_regression && nonzeros > dims) {
     return fmt::format("nonzeros: expected at most dims = {}, got {}", dims, nonzeros);
   }
   if (condition_number != 1 && dims == 1) {
     return fmt::format("condition_number: expected 1 with a single dimension, got {}", condition_number);
   }
   if (is_text() && text.files.empty()) return "text: expected files to learn from (task.text.files)";
-  if (!is_text() && !text.files.empty()) return fmt::format("text.files: the task is {}, expected text", name);
+  if (!is_text() && !text.files.empty())
+    return fmt::format("text.files: the task is {}, expected text", base::name_of(name));
   return "";
 }
 
@@ -90,7 +91,7 @@ torch::Tensor Task::sample_functions(const Draw& request) const {
 }
 
 void Task::add_noise(base::RandomStream& labels, int64_t active_dims, std::span<float> ys) const {
-  if (options_.name != "noisy_linear_regression" || options_.noise == 0) return;
+  if (options_.name != TaskName::noisy_linear_regression || options_.noise == 0) return;
   std::vector<float> noise(ys.size());
   labels.fill_normal(noise);
   // The reference divides by the standard deviation measured over the batch; ours is the exact one, so that a

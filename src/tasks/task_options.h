@@ -1,35 +1,40 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "base/options.h"
 #include "tasks/text_options.h"
 
 namespace incontext::tasks {
 
-/// The function classes that make_task() knows.
-inline constexpr std::array kTaskNames = {"linear_regression",    "noisy_linear_regression", "sparse_linear_regression",
-                                          "quadratic_regression", "decision_tree",           "relu_network"};
-
-inline std::vector<std::string> task_names() { return {kTaskNames.begin(), kTaskNames.end()}; }
-
-/// The name of the task that is not a function class: to predict the next token of a text (packed_text.h).
-inline constexpr const char* kTextTask = "text";
-
-/// What a model can be trained on: the function classes, and text.
-inline std::vector<std::string> trainable_names() {
-  std::vector<std::string> names = task_names();
-  names.emplace_back(kTextTask);
-  return names;
+/// What a model can be trained on: a function class, or to predict the next token of a text (packed_text.h).
+enum class TaskName {
+  linear_regression,
+  noisy_linear_regression,
+  sparse_linear_regression,
+  quadratic_regression,
+  decision_tree,
+  relu_network,
+  text,
+};
+constexpr auto names_of(TaskName) {
+  using enum TaskName;
+  return std::to_array<base::EnumName<TaskName>>({
+      {linear_regression, "linear_regression"},
+      {noisy_linear_regression, "noisy_linear_regression"},
+      {sparse_linear_regression, "sparse_linear_regression"},
+      {quadratic_regression, "quadratic_regression"},
+      {decision_tree, "decision_tree"},
+      {relu_network, "relu_network"},
+      {text, "text"},
+  });
 }
 
 /// A distribution over prompts x_1, f(x_1), x_2, f(x_2), …: a class of functions f and a distribution of inputs x.
 /// Garg et al., "What Can Transformers Learn In-Context?", NeurIPS 2022, sections 3 and 5.
 struct TaskOptions {
-  std::string name = "linear_regression";
+  TaskName name = TaskName::linear_regression;
   int64_t dims = 20;
   double noise = 1;
   bool renormalise = false;
@@ -43,7 +48,7 @@ struct TaskOptions {
 
   template <class Visitor>
   void visit(Visitor& v) {
-    v.field("name", name, "function class, or text", base::one_of(trainable_names()));
+    v.field("name", name, "function class, or text");
     v.field("dims", dims, "dimensions of an input", base::between(1, 4096));
     v.field("noise", noise, "noisy_linear_regression: standard deviation of the label noise", base::at_least(0));
     v.field("renormalise", renormalise, "noisy_linear_regression: scale noisy labels to the variance of clean ones");
@@ -58,7 +63,7 @@ struct TaskOptions {
     v.group("text", text, "text: documents of a language model");
   }
 
-  bool is_text() const { return name == kTextTask; }
+  bool is_text() const { return name == TaskName::text; }
   /// The objective (train/objectives) of a run that names none.
   std::string default_objective() const { return is_text() ? "text" : "regression"; }
   std::string validate() const;

@@ -28,7 +28,7 @@ RunOptions benchmark_options(const std::string& model) {
     RunOptions options;
     options.model.width = size.width;
     options.model.layers = size.layers;
-    options.model.heads = size.heads;
+    options.model.attention.heads = size.heads;
     options.model.max_positions = 202;
     options.model.loop.count = size.loops;
     options.task.dims = 20;

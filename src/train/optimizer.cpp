@@ -62,7 +62,7 @@ void Optimizer::step(double learning_rate, double gradient_scale, int64_t step, 
   const auto count = static_cast<double>(step);
   const double correction1 = 1 - std::pow(options_.beta1, count);
   const double correction2 = 1 - std::pow(options_.beta2, count);
-  const bool decoupled = options_.name == "adamw";
+  const bool decoupled = options_.name == UpdateRule::adamw;
   if (use_kernels && on_cpu()) {
     const kernels::AdamStep update{.learning_rate = learning_rate,
                                    .beta1 = options_.beta1,

@@ -5,13 +5,20 @@
 
 #include "base/options.h"
 #include "models/decoder_options.h"
+#include "models/training_precision.h"
 #include "tasks/task_options.h"
 #include "train/schedule.h"
 
 namespace incontext::train {
 
+enum class UpdateRule { adam, adamw };
+constexpr auto names_of(UpdateRule) {
+  using enum UpdateRule;
+  return std::to_array<base::EnumName<UpdateRule>>({{adam, "adam"}, {adamw, "adamw"}});
+}
+
 struct OptimizerOptions {
-  std::string name = "adam";
+  UpdateRule name = UpdateRule::adam;
   double beta1 = 0.9;
   double beta2 = 0.999;
   double epsilon = 1e-8;
@@ -19,8 +26,7 @@ struct OptimizerOptions {
 
   template <class Visitor>
   void visit(Visitor& v) {
-    v.field("name", name, "adam: decay enters the gradient; adamw: decay acts on the weight",
-            base::one_of({"adam", "adamw"}));
+    v.field("name", name, "adam: decay enters the gradient; adamw: decay acts on the weight");
     v.field("beta1", beta1, "memory of the first moment", base::between(0, 0.9999999));
     v.field("beta2", beta2, "memory of the second moment", base::between(0, 0.9999999));
     v.field("epsilon", epsilon, "added to the root of the second moment", base::positive());
@@ -49,13 +55,20 @@ struct CurriculumOptions {
   }
 };
 
+/// Logs beside records.jsonl.
+enum class LogFormat { tensorboard, csv };
+constexpr auto names_of(LogFormat) {
+  using enum LogFormat;
+  return std::to_array<base::EnumName<LogFormat>>({{tensorboard, "tensorboard"}, {csv, "csv"}});
+}
+
 struct TrainingOptions {
   int64_t steps = 500000;
   int64_t batch_size = 64;
   int64_t accumulation = 1;
   double learning_rate = 1e-4;
   double clip_norm = 0;
-  std::string precision = "f32";
+  models::TrainingPrecision precision = models::TrainingPrecision::f32;
   int64_t loop_window = 0;
   std::string initial_weights;
   std::vector<std::string> freeze;
@@ -67,7 +80,7 @@ struct TrainingOptions {
   int64_t evaluate_prompts = 256;
   int64_t checkpoint_every = 1000;
   int64_t keep_checkpoints = 2;
-  std::vector<std::string> logs = {"tensorboard"};
+  std::vector<LogFormat> logs = {LogFormat::tensorboard};
 
   template <class Visitor>
   void visit(Visitor& v) {
@@ -77,8 +90,7 @@ struct TrainingOptions {
     v.field("learning_rate", learning_rate, "peak step size", base::positive());
     v.field("clip_norm", clip_norm, "largest gradient norm; 0: no clipping", base::at_least(0));
     v.field("precision", precision,
-            "rounding of the factors of matrix products (tf32: on a GPU only); sums and weights stay in fp32",
-            base::one_of({"f32", "tf32", "bf16"}));
+            "rounding of the factors of matrix products (tf32: on a GPU only); sums and weights stay in fp32");
     v.field("loop_window", loop_window,
             "T: the loss averages the last T loops, earlier ones run without gradient; "
             "0: all loops",
@@ -96,7 +108,7 @@ struct TrainingOptions {
     v.field("evaluate_prompts", evaluate_prompts, "prompts of such an evaluation", base::at_least(1));
     v.field("checkpoint_every", checkpoint_every, "steps between checkpoints", base::at_least(1));
     v.field("keep_checkpoints", keep_checkpoints, "how many to keep", base::at_least(1));
-    v.field("logs", logs, "further logs beside records.jsonl", base::one_of({"tensorboard", "csv"}));
+    v.field("logs", logs, "further logs beside records.jsonl");
   }
 
   std::string validate() const {

@@ -23,7 +23,7 @@ std::string tag_of(const base::Record& record) {
 
 }  // namespace
 
-RunLog::RunLog(const fs::path& run, const std::string& command, const std::vector<std::string>& formats,
+RunLog::RunLog(const fs::path& run, const std::string& command, const std::vector<LogFormat>& formats,
                uint64_t keep_bytes) {
   const fs::path records = run / "records.jsonl";
   const bool exists = fs::exists(records);
@@ -38,11 +38,11 @@ RunLog::RunLog(const fs::path& run, const std::string& command, const std::vecto
     const std::string name = entry.path().filename().string();
     if (name.starts_with("events.out.tfevents.") || name == "metrics.csv") fs::remove(entry.path());
   }
-  const auto wanted = [&](const char* format) {
+  const auto wanted = [&](LogFormat format) {
     return std::find(formats.begin(), formats.end(), format) != formats.end();
   };
-  if (wanted("tensorboard")) events_ = std::make_unique<base::EventFile>(run);
-  if (wanted("csv")) {
+  if (wanted(LogFormat::tensorboard)) events_ = std::make_unique<base::EventFile>(run);
+  if (wanted(LogFormat::csv)) {
     csv_ = std::make_unique<base::AppendFile>(run / "metrics.csv");
     csv_->append(base::csv_line({"step", "name", "value"}));
   }

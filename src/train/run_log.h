@@ -7,6 +7,7 @@
 
 #include "base/event_file.h"
 #include "base/record.h"
+#include "train/options.h"
 
 namespace incontext::train {
 
@@ -15,8 +16,8 @@ namespace incontext::train {
 /// logs are written anew from them, so that no step stands anywhere twice.
 class RunLog {
  public:
-  /// `formats` are names among "tensorboard" and "csv". `keep_bytes` is how much of records.jsonl to keep.
-  RunLog(const std::filesystem::path& run, const std::string& command, const std::vector<std::string>& formats,
+  /// `formats` are the other logs. `keep_bytes` is how much of records.jsonl to keep.
+  RunLog(const std::filesystem::path& run, const std::string& command, const std::vector<LogFormat>& formats,
          uint64_t keep_bytes);
 
   /// setting["step"], where present, is the step in the other logs.

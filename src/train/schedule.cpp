@@ -13,9 +13,10 @@ double schedule_factor(const ScheduleOptions& options, int64_t step, int64_t tot
   const auto line = [&](double progress) { return 1 - (1 - options.final_fraction) * std::clamp(progress, 0.0, 1.0); };
   const auto remaining = static_cast<double>(std::max<int64_t>(1, total - options.warmup_steps));
   const double progress = static_cast<double>(step - options.warmup_steps) / remaining;
-  if (options.name == "cosine") return line(0.5 * (1 - std::cos(std::numbers::pi * std::clamp(progress, 0.0, 1.0))));
-  if (options.name == "linear") return line(progress);
-  if (options.name == "warmup_stable_decay") return line((progress - 0.9) / 0.1);
+  if (options.name == ScheduleShape::cosine)
+    return line(0.5 * (1 - std::cos(std::numbers::pi * std::clamp(progress, 0.0, 1.0))));
+  if (options.name == ScheduleShape::linear) return line(progress);
+  if (options.name == ScheduleShape::warmup_stable_decay) return line((progress - 0.9) / 0.1);
   return 1;
 }
 

@@ -7,16 +7,23 @@
 
 namespace incontext::train {
 
+/// The shape of the learning rate after the warm-up.
+enum class ScheduleShape { constant, cosine, linear, warmup_stable_decay };
+constexpr auto names_of(ScheduleShape) {
+  using enum ScheduleShape;
+  return std::to_array<base::EnumName<ScheduleShape>>(
+      {{constant, "constant"}, {cosine, "cosine"}, {linear, "linear"}, {warmup_stable_decay, "warmup_stable_decay"}});
+}
+
 /// Learning rate as a pure function of the step.
 struct ScheduleOptions {
-  std::string name = "constant";
+  ScheduleShape name = ScheduleShape::constant;
   int64_t warmup_steps = 0;
   double final_fraction = 0;
 
   template <class Visitor>
   void visit(Visitor& v) {
-    v.field("name", name, "shape after the warm-up",
-            base::one_of({"constant", "cosine", "linear", "warmup_stable_decay"}));
+    v.field("name", name, "shape after the warm-up");
     v.field("warmup_steps", warmup_steps, "steps of linear warm-up from 0", base::at_least(0));
     v.field("final_fraction", final_fraction, "learning rate at the last step, as a fraction of the peak",
             base::between(0, 1));

@@ -13,12 +13,13 @@ RunOptions resolved(RunOptions options) {
 }
 
 ops::Settings settings_of(const RunOptions& options, torch::Device device, ops::Settings operations) {
-  const std::string& precision = options.training.precision;
-  base::check(precision != "tf32" || device.is_cuda(),
+  using enum models::TrainingPrecision;
+  const models::TrainingPrecision precision = options.training.precision;
+  base::check(precision != tf32 || device.is_cuda(),
               "training.precision: tf32 is arithmetic of NVIDIA's GPUs (--device cuda); expected f32 or bf16 on {}",
               device.str());
-  tensor::allow_tf32(precision == "tf32");
-  if (precision == "bf16") operations.precision = kernels::Precision::bf16;
+  tensor::allow_tf32(precision == tf32);
+  if (precision == bf16) operations.precision = kernels::Precision::bf16;
   return operations;
 }
 

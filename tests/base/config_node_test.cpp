@@ -45,6 +45,17 @@ TEST(ConfigNode, EndlessNestingIsAnError) {
   EXPECT_CONTAINS(error_of([] { parse_yaml(std::string(100000, '['), "f.yaml"); }), "f.yaml:1");
 }
 
+TEST(ConfigNode, RemembersTheGroupThatAValueReplaced) {
+  ConfigNode node = parse_yaml("a: {b: 1}\nc: 2\nd: 3\ne:\n", "f.yaml");
+  for (const char* assignment : {"a=5", "a=6", "c.x=1", "c.y=2", "d=4", "e.x=1"}) apply_assignment(node, assignment);
+  EXPECT_EQ(node.find("a")->scalar, "6");
+  EXPECT_EQ(node.find("a")->replaced, "f.yaml:1");
+  EXPECT_EQ(node.find("c")->entries.size(), 2U);
+  EXPECT_EQ(node.find("c")->replaced, "f.yaml:2");
+  EXPECT_EQ(node.find("d")->replaced, "") << "both are plain values";
+  EXPECT_EQ(node.find("e")->replaced, "") << "nothing was there";
+}
+
 TEST(ConfigNode, LaterFilesWinAndTheFileItselfWinsLast) {
   const TemporaryDirectory directory;
   make_directories(directory / "shared");

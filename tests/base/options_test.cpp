@@ -225,6 +225,137 @@ TEST(Options, HelpNamesEveryField) {
   EXPECT_CONTAINS(help, "optimizer steps (default 100; from 1 to 1000000)");
 }
 
+enum class Rule { adam, adamw, sgd };
+constexpr auto names_of(Rule) {
+  using enum Rule;
+  return std::to_array<EnumName<Rule>>({{adam, "adam"}, {adamw, "adam-w"}, {sgd, "sgd"}});
+}
+
+struct RuleOptions {
+  Rule rule = Rule::adam;
+  OneOrMore<Rule> pattern = {Rule::sgd};
+  std::vector<Rule> list;
+  std::optional<Rule> maybe;
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.field("rule", rule, "update rule");
+    v.field("pattern", pattern, "one or more");
+    v.field("list", list, "any number");
+    v.field("maybe", maybe, "one or none");
+  }
+};
+
+RuleOptions read_rules(const std::string& yaml) {
+  RuleOptions options;
+  read_options(parse_yaml(yaml, "a.yaml"), options);
+  return options;
+}
+
+TEST(EnumNames, NameAndValue) {
+  static_assert(name_of(Rule::adamw) == std::string_view("adam-w"));
+  static_assert(value_named<Rule>("adam-w") == Rule::adamw);
+  EXPECT_FALSE(value_named<Rule>("adamw").has_value());
+  EXPECT_EQ(all_names<Rule>(), (std::vector<std::string>{"adam", "adam-w", "sgd"}));
+  static_assert(values_of<Rule>() == std::array{Rule::adam, Rule::adamw, Rule::sgd});
+  EXPECT_DEATH(name_of(static_cast<Rule>(7)), "");
+}
+
+TEST(EnumOptions, AreReadAndWrittenByName) {
+  const RuleOptions options = read_rules("rule: adam-w\npattern: [sgd, adam]\nlist: [adam, adam]\nmaybe: sgd");
+  EXPECT_EQ(options.rule, Rule::adamw);
+  EXPECT_EQ(options.pattern, (OneOrMore<Rule>{Rule::sgd, Rule::adam}));
+  EXPECT_EQ(options.list, (std::vector<Rule>{Rule::adam, Rule::adam}));
+  EXPECT_EQ(options.maybe, Rule::sgd);
+  const Json expected = {
+      {"rule", "adam-w"}, {"pattern", {"sgd", "adam"}}, {"list", {"adam", "adam"}}, {"maybe", "sgd"}};
+  EXPECT_EQ(options_to_json(options), expected);
+  EXPECT_EQ(json_to_yaml(expected), "rule: adam-w\npattern: [sgd, adam]\nlist: [adam, adam]\nmaybe: sgd\n");
+  EXPECT_EQ(options_to_json(read_rules(json_to_yaml(expected))), expected);
+  EXPECT_EQ(options_to_json(read_rules("pattern: adam"))["pattern"], "adam") << "a single one is no list";
+  EXPECT_EQ(read_rules("").pattern, (OneOrMore<Rule>{Rule::sgd}));
+  EXPECT_FALSE(read_rules("maybe: null").maybe.has_value());
+}
+
+TEST(EnumOptions, ErrorsNameTheLineTheChoicesAndTheNearest) {
+  const auto error = [](const char* yaml) { return error_of([&] { read_rules(yaml); }); };
+  EXPECT_EQ(error("\nrule: adam_w"),
+            "a.yaml:2: rule: expected one of adam, adam-w and sgd, got 'adam_w'; did you mean 'adam-w'?");
+  EXPECT_EQ(error("rule: [adam]"), "a.yaml:1: rule: expected one of adam, adam-w and sgd, got a list");
+  EXPECT_EQ(error("rule:"), "a.yaml:1: rule: expected one of adam, adam-w and sgd, got nothing");
+  EXPECT_EQ(error("pattern: sgdd"),
+            "a.yaml:1: pattern: expected one of adam, adam-w and sgd, got 'sgdd'; did you mean 'sgd'?");
+  EXPECT_EQ(error("list: [adam,\n  lion]"), "a.yaml:2: list[1]: expected one of adam, adam-w and sgd, got 'lion'");
+  EXPECT_CONTAINS(error("maybe: x"), "maybe: expected one of");
+}
+
+TEST(EnumOptions, HelpNamesTheChoices) {
+  const std::string help = options_help<RuleOptions>();
+  EXPECT_CONTAINS(help, "update rule (default \"adam\"; one of adam, adam-w and sgd)");
+  EXPECT_CONTAINS(help, "one or more (default \"sgd\"; one of adam, adam-w and sgd)");
+  EXPECT_CONTAINS(help, "any number (default []; one of adam, adam-w and sgd)");
+  EXPECT_CONTAINS(help, "one or none (default null; one of adam, adam-w and sgd)");
+}
+
+// `rate` was once `speed`, `inner` was a plain number, and `inner.deep.depth` was `depth`.
+struct RenamedOptions {
+  struct Deep {
+    int64_t depth = 1;
+    template <class Visitor>
+    void visit(Visitor& v) {
+      v.field("depth", depth, "depth");
+    }
+  };
+  struct Inner {
+    int64_t size = 1;
+    Deep deep;
+    template <class Visitor>
+    void visit(Visitor& v) {
+      v.field("size", size, "size");
+      v.group("deep", deep, "deep");
+    }
+  };
+  int64_t rate = 1;
+  Inner inner;
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.field("rate", rate, "rate");
+    v.group("inner", inner, "inner");
+  }
+  static std::span<const OldName> old_names() {
+    static constexpr auto kNames =
+        std::to_array<OldName>({{"inner", "inner.size"}, {"speed", "rate"}, {"depth", "inner.deep.depth"}});
+    return kNames;
+  }
+};
+struct AroundOptions {
+  RenamedOptions model;
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v.group("model", model, "in a group of its own");
+  }
+};
+
+TEST(OldNames, AreReadAsTheNewOnes) {
+  const auto read_around = [](const std::string& yaml) {
+    AroundOptions options;
+    read_options(parse_yaml(yaml, "a.yaml"), options);
+    return options_to_json(options).dump();
+  };
+  const auto error = [&](const std::string& yaml) { return error_of([&] { read_around(yaml); }); };
+  const char* expected = R"({"model":{"rate":3,"inner":{"size":4,"deep":{"depth":5}}}})";
+  EXPECT_EQ(read_around("model: {rate: 3, inner: {size: 4, deep: {depth: 5}}}"), expected);
+  EXPECT_EQ(read_around("model: {speed: 3, inner: 4, depth: 5}"), expected);
+  EXPECT_EQ(read_around("model: {depth: 5, inner: {size: 4}, rate: 3}"), expected);
+  EXPECT_EQ(read_around("model: {inner: {size: 4, deep: }, depth: 5, rate: 3}"), expected);
+  EXPECT_EQ(error("model:\n  rate: 3\n  speed: 3"),
+            "a.yaml:3: model.speed is an old name of model.rate, which a.yaml:2 gives too: expected one of them");
+  EXPECT_EQ(error("model:\n  inner: {deep: 3}\n  depth: 5"),
+            "a.yaml:2: model.inner.deep: expected 'key: value' entries, got '3'");
+  EXPECT_EQ(error("model: {speed: x}"), "a.yaml:1: model.rate: expected a whole number, got 'x'");
+  EXPECT_EQ(error("model: 3"), "a.yaml:1: model: expected 'key: value' entries, got '3'");
+  EXPECT_EQ(error("speed: 3"), "a.yaml:1: unknown key 'speed'; known here: model");
+}
+
 // What it may hold depends on what is read of it first.
 struct Shape {
   std::string kind = "dot";

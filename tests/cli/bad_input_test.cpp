@@ -34,9 +34,9 @@ TEST_F(BadInput, WrongTypeOrRange) {
   expect_one_line_error(train("training: {steps: 0}\n"), {"training.steps", "at least 1", "'0'"});
   expect_one_line_error(train("training:\n  learning_rate: -1\n"), {"config.yaml:2", "above 0", "'-1'"});
   expect_one_line_error(train("model: {width: [1, 2]}\n"), {"model.width", "a list"});
-  expect_one_line_error(train("model: {mlp: glue}\n"), {"model.mlp", "one of", "did you mean 'gelu'?"});
+  expect_one_line_error(train("model: {mlp: {type: glue}}\n"), {"model.mlp.type", "one of", "did you mean 'gelu'?"});
   expect_one_line_error(train("task: {name: linear_regresion}\n"), {"task.name", "did you mean 'linear_regression'?"});
-  expect_one_line_error(train("model: {width: 30, heads: 4}\n"), {"30", "multiple", "4"});
+  expect_one_line_error(train("model: {width: 30, attention: {heads: 4}}\n"), {"30", "multiple", "4"});
   expect_one_line_error(train("model: {max_positions: 8}\n"), {"max_positions", "8"});
   EXPECT_FALSE(std::filesystem::exists(place / "run"));
 }

@@ -58,9 +58,9 @@ INSTANTIATE_TEST_SUITE_P(Signals, Interruption, ::testing::Values(SIGINT, SIGTER
 
 TEST(InterruptionTwice, EndsAtOnceAndLosesNothing) {
   const TemporaryDirectory place;
-  const std::string config = write_text(
-      place / "config.yaml",
-      "model: {width: 128, layers: 4, heads: 4}\ntraining: {steps: 100, batch_size: 128, checkpoint_every: 1}\n");
+  const std::string config = write_text(place / "config.yaml",
+                                        "model: {width: 128, layers: 4, attention: {heads: 4}}\ntraining: {steps: 100, "
+                                        "batch_size: 128, checkpoint_every: 1}\n");
   // Steps take long enough that the second signal comes before the first has had its effect.
   const CommandResult result = run_command({"bash", "-c",
                                             "\"$0\" train \"$1\" --out \"$2\" --quiet & pid=$!\n"

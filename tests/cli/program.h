@@ -24,7 +24,7 @@ inline CommandResult incontext_with(std::vector<std::string> arguments, const Co
 /// A run that takes milliseconds per step.
 inline std::string tiny_config(const std::string& more = "") {
   return "task: {dims: 3}\n"
-         "model: {width: 16, layers: 1, heads: 2}\n"
+         "model: {width: 16, layers: 1, attention: {heads: 2}}\n"
          "training:\n"
          "  steps: 12\n"
          "  batch_size: 8\n"

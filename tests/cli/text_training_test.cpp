@@ -20,7 +20,8 @@ std::string counting(int lines) {
 std::string text_config(const fs::path& file) {
   return "task:\n  name: text\n  text: {files: [" + file.string() +
          "], context: 32}\n"
-         "model: {width: 32, layers: 1, heads: 2, norm: rms, position: rotary, mlp: gated, bias: false}\n"
+         "model: {width: 32, layers: 1, position: rotary, bias: false, attention: {heads: 2}, norm: {type: rms}, "
+         "mlp: {type: gated}}\n"
          "training:\n"
          "  steps: 150\n"
          "  batch_size: 8\n"
@@ -128,9 +129,10 @@ TEST_F(TextTraining, BadInput) {
   fails({"task.text.files=[/nowhere.txt]"}, {"/nowhere.txt: no such file"});
   fails({"task.text.tokenizer=/nowhere"}, {"/nowhere: expected a folder with a tokenizer"});
   fails({"task.text.context=100000"}, {"tokens to learn from, expected at least 200001"});
-  fails({"model.norm=layer", "model.family=llama"}, {"model.norm: expected rms"});
+  fails({"model.norm.type=layer", "model.family=llama"}, {"model.norm.type: expected rms"});
   fails({"model.family=opt"}, {"a model of the family opt can be trained from a folder"});
-  fails({"model.vocabulary=100"}, {"model.vocabulary: expected at least the 257 tokens of bytes, got 100"});
+  fails({"model.tokens.vocabulary=100"},
+        {"model.tokens.vocabulary: expected at least the 257 tokens of bytes, got 100"});
   fails({"training.curriculum.points.end=5"}, {"training.curriculum", "text"});
   fails({"training.initial_weights=/nowhere"}, {"/nowhere: no such directory"});
 }

@@ -18,13 +18,13 @@ class ContinuationTest : public ::testing::Test {
     models::DecoderOptions options;
     options.width = 16;
     options.layers = 1;
-    options.heads = 2;
-    options.norm = "rms";
-    options.position = "rotary";
-    options.mlp = "gated";
+    options.attention.heads = 2;
+    options.norm.type = models::NormType::rms;
+    options.position = models::PositionType::rotary;
+    options.mlp.type = models::MlpType::gated;
     options.bias = false;
     options.init_std = 0.5;
-    options.vocabulary = 257;
+    options.tokens.vocabulary = 257;
     options.max_positions = 32;
     models::save_language_folder({options, 0, /*seed=*/5, torch::kCPU}, place_.path(), {});
     base::write_file_atomic(place_ / "tokenizer.json", text::byte_tokenizer_json());

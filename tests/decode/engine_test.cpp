@@ -99,7 +99,7 @@ TEST_F(EngineTest, HoldsBackTheEnd) {
     GenerationRequest none = request(2);
     none.min_tokens = 2;
     none.sampling.temperature = temperature;
-    for (int64_t token = -1; token <= model.config().options.vocabulary; ++token) none.late_ids.push_back(token);
+    for (int64_t token = -1; token <= model.config().options.tokens.vocabulary; ++token) none.late_ids.push_back(token);
     const Outcome outcome = run(engine, none);
     EXPECT_EQ(outcome.error, "");
     EXPECT_EQ(outcome.tokens.size(), 2u);

@@ -11,67 +11,61 @@
 namespace incontext::eval {
 namespace {
 
+using tasks::PromptKind;
 using testing::Tolerance;
 
 std::span<const double> values(const torch::Tensor& tensor) {
   return {tensor.data_ptr<double>(), static_cast<size_t>(tensor.numel())};
 }
 
-tasks::Prompts prompts_of(const std::string& kind, int64_t batch, int64_t points, int64_t dims) {
+tasks::Prompts prompts_of(PromptKind kind, int64_t batch, int64_t points, int64_t dims) {
   tasks::TaskOptions options;
   options.dims = dims;
   return sample_prompts(*tasks::make_task(options), {.kind = kind}, {.batch = batch, .points = points});
 }
 
-torch::Tensor ask(const std::string& name, const tasks::Prompts& prompts, const BaselineOptions& options = {}) {
+torch::Tensor ask(Method method, const tasks::Prompts& prompts, const BaselineOptions& options = {}) {
   std::vector<int64_t> positions(static_cast<size_t>(prompts.xs.size(1)));
   std::iota(positions.begin(), positions.end(), 0);
   base::ThreadPool pool(2);
-  return make_predictor(name, options)->predict(prompts, positions, pool);
+  return make_predictor(method, options)->predict(prompts, positions, pool);
 }
 
 TEST(Predictor, EveryMethodAnswersZeroWithoutExamples) {
-  const tasks::Prompts prompts = prompts_of("standard", 3, 4, 2);
+  const tasks::Prompts prompts = prompts_of(PromptKind::standard, 3, 4, 2);
   BaselineOptions options;
   options.network.steps = 1;
-  for (const std::string& name : predictor_names()) {
-    const torch::Tensor answers = ask(name, prompts, options);
+  for (const Method method : base::values_of<Method>()) {
+    const char* name = base::name_of(method);
+    const torch::Tensor answers = ask(method, prompts, options);
     EXPECT_EQ(answers.sizes(), (std::vector<int64_t>{3, 4})) << name;
     EXPECT_EQ(answers.select(1, 0).abs().max().item<double>(), 0) << name;
-    EXPECT_EQ(answers.select(1, 3).eq(0).any().item<bool>(), name == "zero") << name;
-  }
-}
-
-TEST(Predictor, UnknownNamesAreErrors) {
-  try {
-    make_predictor("laso", {});
-    FAIL() << "expected an Error";
-  } catch (const base::Error& error) {
-    EXPECT_NE(std::string(error.what()).find("got 'laso'; did you mean 'lasso'?"), std::string::npos) << error.what();
+    EXPECT_EQ(answers.select(1, 3).eq(0).any().item<bool>(), method == Method::zero) << name;
   }
 }
 
 TEST(Predictor, AnswersUseOnlyEarlierExamples) {
-  tasks::Prompts prompts = prompts_of("opposite_orthant", 2, 8, 3);
+  tasks::Prompts prompts = prompts_of(PromptKind::opposite_orthant, 2, 8, 3);
   BaselineOptions options;
   options.network.steps = 3;
-  for (const std::string& name : predictor_names()) {
-    const torch::Tensor before = ask(name, prompts, options);
+  for (const Method method : base::values_of<Method>()) {
+    const char* name = base::name_of(method);
+    const torch::Tensor before = ask(method, prompts, options);
     tasks::Prompts changed = prompts;
     changed.xs = prompts.xs.clone();
     changed.ys = prompts.ys.clone();
     changed.xs.narrow(1, 5, 3).fill_(100);
     changed.ys.narrow(1, 5, 3).fill_(100);
-    const torch::Tensor after = ask(name, changed, options);
+    const torch::Tensor after = ask(method, changed, options);
     const torch::Tensor actual = after.narrow(1, 0, 6).contiguous(), expected = before.narrow(1, 0, 6).contiguous();
     EXPECT_CLOSE(values(actual), values(expected), testing::exact());
-    EXPECT_EQ(after.narrow(1, 6, 2).equal(before.narrow(1, 6, 2)), name == "zero") << name;
+    EXPECT_EQ(after.narrow(1, 6, 2).equal(before.narrow(1, 6, 2)), method == Method::zero) << name;
   }
 }
 
 TEST(LeastSquares, IsExactFromDimsExamplesOnAndOptimalBelow) {
-  const tasks::Prompts prompts = prompts_of("standard", 400, 14, 10);
-  const torch::Tensor errors = (ask("least_squares", prompts) - prompts.query_ys.to(torch::kFloat64)).pow(2);
+  const tasks::Prompts prompts = prompts_of(PromptKind::standard, 400, 14, 10);
+  const torch::Tensor errors = (ask(Method::least_squares, prompts) - prompts.query_ys.to(torch::kFloat64)).pow(2);
   EXPECT_LT(errors.narrow(1, 10, 4).max().item<double>(), 1e-4);
   for (int64_t n = 0; n < 10; ++n) {  // the part of w outside the span of n inputs remains: E error = dims - n
     EXPECT_NEAR(errors.select(1, n).mean().item<double>(), static_cast<double>(10 - n),
@@ -80,48 +74,49 @@ TEST(LeastSquares, IsExactFromDimsExamplesOnAndOptimalBelow) {
 }
 
 TEST(LeastSquares, InterpolatesAndIgnoresOrthogonalQuestions) {
-  const tasks::Prompts overlapping = prompts_of("overlapping_query", 20, 8, 10);
+  const tasks::Prompts overlapping = prompts_of(PromptKind::overlapping_query, 20, 8, 10);
   const torch::Tensor truth = overlapping.query_ys.narrow(1, 1, 7).to(torch::kFloat64).contiguous();
-  const torch::Tensor found = ask("least_squares", overlapping).narrow(1, 1, 7).contiguous();
+  const torch::Tensor found = ask(Method::least_squares, overlapping).narrow(1, 1, 7).contiguous();
   EXPECT_CLOSE(values(found), values(truth), (Tolerance{.absolute = 1e-5}));
-  const torch::Tensor orthogonal = ask("least_squares", prompts_of("orthogonal_query", 20, 8, 10));
+  const torch::Tensor orthogonal = ask(Method::least_squares, prompts_of(PromptKind::orthogonal_query, 20, 8, 10));
   EXPECT_LT(orthogonal.abs().max().item<double>(), 1e-4) << "the minimum-norm weights lie in the examples' span";
 }
 
 TEST(Ridge, TendsToLeastSquaresAndToAveraging) {
-  const tasks::Prompts prompts = prompts_of("standard", 10, 12, 5);
+  const tasks::Prompts prompts = prompts_of(PromptKind::standard, 10, 12, 5);
   BaselineOptions options;
   options.ridge_penalty = 1e-9;
-  EXPECT_CLOSE(values(ask("ridge", prompts, options)), values(ask("least_squares", prompts)),
+  EXPECT_CLOSE(values(ask(Method::ridge, prompts, options)), values(ask(Method::least_squares, prompts)),
                (Tolerance{.absolute = 1e-4}));
   options.ridge_penalty = 1e9;
-  torch::Tensor sums = ask("averaging", prompts);  // n times it is X^T y · x, the first order in 1/penalty
+  torch::Tensor sums = ask(Method::averaging, prompts);  // n times it is X^T y · x, the first order in 1/penalty
   sums = (sums * torch::arange(12, torch::kFloat64)).contiguous();
-  EXPECT_CLOSE(values((ask("ridge", prompts, options) * 1e9).contiguous()), values(sums),
+  EXPECT_CLOSE(values((ask(Method::ridge, prompts, options) * 1e9).contiguous()), values(sums),
                (Tolerance{.absolute = 1e-4}));
 }
 
 TEST(Ridge, SolvesItsNormalEquations) {
-  tasks::Prompts prompts = prompts_of("standard", 1, 2, 1);  // one example in one dimension: w = x y / (x² + penalty)
+  tasks::Prompts prompts =
+      prompts_of(PromptKind::standard, 1, 2, 1);  // one example in one dimension: w = x y / (x² + penalty)
   const double x = prompts.xs[0][0][0].item<double>(), y = prompts.ys[0][0].item<double>();
   BaselineOptions options;
   options.ridge_penalty = 0.7;
-  EXPECT_NEAR(ask("ridge", prompts, options)[0][1].item<double>(),
+  EXPECT_NEAR(ask(Method::ridge, prompts, options)[0][1].item<double>(),
               x * y / (x * x + 0.7) * prompts.xs[0][1][0].item<double>(), 1e-6);
 }
 
 TEST(Averaging, IsTheMeanOfXTimesY) {
-  const tasks::Prompts prompts = prompts_of("standard", 6, 9, 4);
+  const tasks::Prompts prompts = prompts_of(PromptKind::standard, 6, 9, 4);
   const torch::Tensor xs = prompts.xs.to(torch::kFloat64), ys = prompts.ys.to(torch::kFloat64);
   const torch::Tensor w = (xs.narrow(1, 0, 8) * ys.narrow(1, 0, 8).unsqueeze(2)).mean(1);
   const torch::Tensor expected = (w * xs.select(1, 8)).sum(1).contiguous();
-  EXPECT_CLOSE(values(ask("averaging", prompts).select(1, 8).contiguous()), values(expected),
+  EXPECT_CLOSE(values(ask(Method::averaging, prompts).select(1, 8).contiguous()), values(expected),
                (Tolerance{.absolute = 1e-12}));
 }
 
 TEST(NearestNeighbours, AgreesWithSortingAllDistances) {
-  const tasks::Prompts prompts = prompts_of("random_orthant", 20, 12, 3);
-  const torch::Tensor answers = ask("nearest_neighbours", prompts);
+  const tasks::Prompts prompts = prompts_of(PromptKind::random_orthant, 20, 12, 3);
+  const torch::Tensor answers = ask(Method::nearest_neighbours, prompts);
   for (int64_t b = 0; b < 20; ++b) {
     for (int64_t n = 1; n < 12; ++n) {
       const torch::Tensor distances = (prompts.xs[b].narrow(0, 0, n) - prompts.query_xs[b][n]).norm(2, 1);
@@ -153,7 +148,7 @@ TEST(Lasso, OnAnOrthonormalDesignIsTheSoftThreshold) {
 
 TEST(Lasso, MeetsTheOptimalityConditions) {
   const double alpha = 0.2;
-  const tasks::Prompts prompts = prompts_of("standard", 1, 30, 12);
+  const tasks::Prompts prompts = prompts_of(PromptKind::standard, 1, 30, 12);
   LassoPath path(12, alpha);
   for (int64_t n = 1; n <= 30; ++n) {
     const Eigen::MatrixXf all =
@@ -178,12 +173,12 @@ TEST(Lasso, MeetsTheOptimalityConditions) {
 
 TEST(Lasso, BeatsLeastSquaresOnSparseFunctions) {
   tasks::TaskOptions sparse;
-  sparse.name = "sparse_linear_regression";
+  sparse.name = tasks::TaskName::sparse_linear_regression;
   const auto task = tasks::make_task(sparse);
   base::ThreadPool pool(2);
   const tasks::Prompts prompts = sample_prompts(*task, {}, {.batch = 100, .points = 16});
   BaselineOptions options;
-  options.predictors = {"least_squares", "lasso"};
+  options.predictors = {Method::least_squares, Method::lasso};
   options.lasso.alphas = {0.1, 0.01};
   const std::vector<BaselineErrors> results = run_baselines(options, prompts, pool);
   ASSERT_EQ(results.size(), 3U);

@@ -60,28 +60,28 @@ TEST_F(ConfigKeys, AFileThatSaysNothingIsReadByTheDefaults) {
     };
     EXPECT_EQ(options.width, field("hidden_size", "n_embd"));
     EXPECT_EQ(options.layers, field("num_hidden_layers", "n_layer"));
-    EXPECT_EQ(options.heads, field("num_attention_heads", "n_head"));
-    EXPECT_EQ(options.vocabulary, field("vocab_size", "vocab_size"));
+    EXPECT_EQ(options.attention.heads, field("num_attention_heads", "n_head"));
+    EXPECT_EQ(options.tokens.vocabulary, field("vocab_size", "vocab_size"));
     EXPECT_EQ(options.max_positions, field("max_position_embeddings", "n_positions"));
     EXPECT_EQ(config.context, options.max_positions);
-    EXPECT_EQ(options.tied_embeddings, fields["tie_word_embeddings"].get<bool>());
-    EXPECT_EQ(options.norm_epsilon, fields.value("rms_norm_eps", 1e-5));
+    EXPECT_EQ(options.tokens.tied_embeddings, fields["tie_word_embeddings"].get<bool>());
+    EXPECT_EQ(options.norm.epsilon, fields.value("rms_norm_eps", 1e-5));
     if (family != "gpt2") {
-      EXPECT_EQ(options.mlp_width, field(family == "opt" ? "ffn_dim" : "intermediate_size", ""));
+      EXPECT_EQ(options.mlp.width, field(family == "opt" ? "ffn_dim" : "intermediate_size", ""));
     }
     EXPECT_TRUE(config.eos_ids.empty());  // an end that no file names is no end
   }
-  EXPECT_EQ(read({{"model_type", "mistral"}}).options.sliding_window, 4096);
-  EXPECT_EQ(read({{"model_type", "mistral"}}).options.kv_heads, 8);
-  EXPECT_EQ(read(with("mistral", "sliding_window", nullptr)).options.sliding_window, 0);
-  EXPECT_EQ(read({{"model_type", "phi3"}}).options.sliding_window, 0);
-  EXPECT_EQ(read({{"model_type", "phi3"}}).options.kv_heads, 32);
+  EXPECT_EQ(read({{"model_type", "mistral"}}).options.attention.window.size, 4096);
+  EXPECT_EQ(read({{"model_type", "mistral"}}).options.attention.kv_heads, 8);
+  EXPECT_EQ(read(with("mistral", "sliding_window", nullptr)).options.attention.window.size, 0);
+  EXPECT_EQ(read({{"model_type", "phi3"}}).options.attention.window.size, 0);
+  EXPECT_EQ(read({{"model_type", "phi3"}}).options.attention.kv_heads, 32);
   EXPECT_EQ(read({{"model_type", "qwen2"}}).options.resolved_head_dim(), 128);
   EXPECT_EQ(read(with("qwen3", "hidden_size", 1024)).options.resolved_head_dim(), 128);
-  EXPECT_EQ(read(with("qwen2", "use_sliding_window", true)).options.window_of(27), 0);
-  EXPECT_EQ(read(with("qwen2", "use_sliding_window", true)).options.window_of(28), 4096);
-  EXPECT_EQ(read({{"model_type", "opt"}}).options.mlp_width, 3072);
-  EXPECT_TRUE(read({{"model_type", "gpt2"}}).options.scale_scores);
+  EXPECT_EQ(read(with("qwen2", "use_sliding_window", true)).options.attention.window.of_layer(27), 0);
+  EXPECT_EQ(read(with("qwen2", "use_sliding_window", true)).options.attention.window.of_layer(28), 4096);
+  EXPECT_EQ(read({{"model_type", "opt"}}).options.mlp.width, 3072);
+  EXPECT_TRUE(read({{"model_type", "gpt2"}}).options.attention.scale_scores);
 }
 
 TEST_F(ConfigKeys, WhatIsNotKnownIsRefusedByName) {
@@ -127,7 +127,7 @@ TEST_F(ConfigKeys, WhatChangesNothingPasses) {
   smol["transformers.js_config"] = {{"kv_cache_dtype", {{"q4f16", "float16"}}}};
   EXPECT_EQ(error(smol), "no error");
   EXPECT_EQ(error(with("qwen2", "use_mrope", false)), "no error");
-  EXPECT_EQ(read(with("llama", "sliding_window", 4096)).options.sliding_window, 0);
+  EXPECT_EQ(read(with("llama", "sliding_window", 4096)).options.attention.window.size, 0);
   EXPECT_EQ(read(with("gpt2", "hidden_size", 96)).options.width, 96);  // another name of n_embd
 }
 
@@ -158,14 +158,14 @@ TEST_F(ConfigKeys, YarnsOwnKeys) {
                                              {"beta_fast", 16},
                                              {"beta_slow", 2},
                                              {"attention_factor", 1.5}}))
-                                      .options.rope_scaling;
+                                      .options.rope.scaling;
   EXPECT_EQ(said.mscale, 0.7);
   EXPECT_EQ(said.mscale_all_dim, 1.2);
   EXPECT_FALSE(said.truncate);
   EXPECT_EQ(said.beta_fast, 16);
   EXPECT_EQ(said.beta_slow, 2);
   EXPECT_EQ(said.attention_factor, 1.5);
-  const RopeScalingOptions silent = read(rope({{"rope_type", "yarn"}, {"factor", 4}})).options.rope_scaling;
+  const RopeScalingOptions silent = read(rope({{"rope_type", "yarn"}, {"factor", 4}})).options.rope.scaling;
   EXPECT_EQ(silent.mscale, 0);
   EXPECT_TRUE(silent.truncate);
   EXPECT_EQ(silent.beta_fast, 32);
@@ -178,14 +178,14 @@ TEST_F(ConfigKeys, WhichOfTwoWins) {
   Json both = with("llama", "rope_parameters", {{"rope_type", "linear"}, {"factor", 2.0}, {"rope_theta", 100}});
   both["rope_scaling"] = Json::object();
   both["rope_theta"] = 7;
-  EXPECT_EQ(read(both).options.rope_theta, 100);
+  EXPECT_EQ(read(both).options.rope.theta, 100);
   both["rope_scaling"] = {{"type", "linear"}, {"factor", 4.0}};
-  EXPECT_EQ(read(both).options.rope_scaling.factor, 4);
-  EXPECT_EQ(read(both).options.rope_theta, 7);
+  EXPECT_EQ(read(both).options.rope.scaling.factor, 4);
+  EXPECT_EQ(read(both).options.rope.theta, 7);
   Json yarn = rope({{"type", "yarn"}, {"factor", 4}, {"original_max_position_embeddings", 512}});
-  EXPECT_EQ(read(yarn).options.rope_scaling.original_max_positions, 512);
+  EXPECT_EQ(read(yarn).options.rope.scaling.original_max_positions, 512);
   yarn["original_max_position_embeddings"] = 256;
-  EXPECT_EQ(read(yarn).options.rope_scaling.original_max_positions, 256);
+  EXPECT_EQ(read(yarn).options.rope.scaling.original_max_positions, 256);
 }
 
 // As vLLM derives max_model_len.
@@ -217,8 +217,8 @@ TEST_F(ConfigKeys, ScaledPositionsStretchTheContext) {
   }
   phi3["max_position_embeddings"] = 131072;
   EXPECT_EQ(read(phi3).context, 131072);
-  EXPECT_EQ(read(phi3).options.rope_scaling.original_max_positions, 4096);
-  EXPECT_EQ(read(phi3).options.rope_scaling.factor, 32);
+  EXPECT_EQ(read(phi3).options.rope.scaling.original_max_positions, 4096);
+  EXPECT_EQ(read(phi3).options.rope.scaling.factor, 32);
 }
 
 TEST_F(ConfigKeys, LayerTypesSayWhichLayersSlide) {
@@ -230,9 +230,9 @@ TEST_F(ConfigKeys, LayerTypesSayWhichLayersSlide) {
     json["sliding_window"] = 8;
     if (family.starts_with("qwen")) json["use_sliding_window"] = true;
     const DecoderOptions options = read(json).options;
-    EXPECT_EQ(options.window_of(0), 8);
-    EXPECT_EQ(options.window_of(1), 0);
-    EXPECT_EQ(options.window_of(2), 8);
+    EXPECT_EQ(options.attention.window.of_layer(0), 8);
+    EXPECT_EQ(options.attention.window.of_layer(1), 0);
+    EXPECT_EQ(options.attention.window.of_layer(2), 8);
     json["num_hidden_layers"] = 4;
     EXPECT_CONTAINS(error(json), "'layer_types': expected 4 entries, got 3");
     json["num_hidden_layers"] = 3;
@@ -246,9 +246,9 @@ TEST_F(ConfigKeys, LayerTypesSayWhichLayersSlide) {
 }
 
 TEST_F(ConfigKeys, ActivationsByAllTheirNames) {
-  EXPECT_EQ(read(with("llama", "hidden_act", "swish")).options.mlp_of(0), "gated");
-  EXPECT_EQ(read(with("gpt2", "activation_function", "relu")).options.mlp_of(0), "relu");
-  EXPECT_EQ(read(with("opt", "activation_function", "gelu_fast")).options.mlp_of(0), "gelu");
+  EXPECT_EQ(read(with("llama", "hidden_act", "swish")).options.mlp_of(0), MlpType::gated);
+  EXPECT_EQ(read(with("gpt2", "activation_function", "relu")).options.mlp_of(0), MlpType::relu);
+  EXPECT_EQ(read(with("opt", "activation_function", "gelu_fast")).options.mlp_of(0), MlpType::gelu);
   EXPECT_CONTAINS(error(with("gpt2", "activation_function", "gelu")), "the activation 'gelu' is not one");
   EXPECT_CONTAINS(error(with("llama", "hidden_act", "relu")),
                   "the activation 'relu' is not one that our decoder has for this family: silu and swish");

@@ -15,7 +15,7 @@ DecoderOptions small() {
   DecoderOptions options;
   options.width = 16;
   options.layers = 3;
-  options.heads = 2;
+  options.attention.heads = 2;
   options.max_positions = 12;
   options.init_std = 0.3;
   return options;
@@ -50,7 +50,7 @@ TEST(Hooks, ReplaceHiddenStatesWithGradients) {
 
 TEST(Hooks, KnowLayerLoopAndTokens) {
   DecoderOptions looped = small();
-  looped.loop = {.count = 2, .first_layer = 1, .last_layer = 3, .injection = "add"};
+  looped.loop = {.count = 2, .first_layer = 1, .last_layer = 3, .injection = Injection::add};
   const Decoder decoder(looped, /*input_dims=*/2, /*seed=*/1, torch::kCPU);
   const Tensor xs = torch::randn({3, 5, 2}), ys = torch::randn({3, 5});
   std::vector<std::tuple<int64_t, int64_t, int64_t>> seen;  // loop, layer, tokens

@@ -140,7 +140,7 @@ TEST_F(LanguageFiles, AHeadOfOtherValuesIsUsedWhateverTheConfigSays) {
   change_config("tie_word_embeddings", true);
   EXPECT_TRUE(torch::equal(logits_of(folder), expected));
   const LanguageModel untied(folder);
-  EXPECT_FALSE(untied.config().options.tied_embeddings);
+  EXPECT_FALSE(untied.config().options.tokens.tied_embeddings);
   ASSERT_EQ(untied.notes().size(), 1U);
   EXPECT_CONTAINS(untied.notes()[0],
                   "'lm_head.weight' holds other values than 'model.embed_tokens.weight': it is used");
@@ -148,7 +148,7 @@ TEST_F(LanguageFiles, AHeadOfOtherValuesIsUsedWhateverTheConfigSays) {
   change_weights([](auto& tensors) { tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone(); });
   const torch::Tensor tied = logits_of(folder);
   EXPECT_FALSE(torch::equal(tied, expected));
-  EXPECT_TRUE(LanguageModel(folder).config().options.tied_embeddings);
+  EXPECT_TRUE(LanguageModel(folder).config().options.tokens.tied_embeddings);
   EXPECT_TRUE(LanguageModel(folder).notes().empty());
   for (const char* left_out : {"lm_head.weight", "model.embed_tokens.weight"}) {
     copy("llama2");

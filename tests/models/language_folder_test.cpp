@@ -25,7 +25,7 @@ LanguageFolderOptions folder_options() {
 TEST(LanguageFolder, OpensAsTheModelThatWasSaved) {
   for (const bool tied : {false, true}) {
     DecoderOptions options = llama();
-    options.tied_embeddings = tied;
+    options.tokens.tied_embeddings = tied;
     const Decoder decoder(options, 0, 3, torch::kCPU);
     const testing::TemporaryDirectory folder;
     save_language_folder(decoder, folder.path(), folder_options());
@@ -88,7 +88,7 @@ TEST(LanguageFolder, RefusesAnotherShape) {
   const testing::TemporaryDirectory folder;
   save_language_folder(decoder, folder.path(), folder_options());
   DecoderOptions wider = llama();
-  wider.mlp_width = 64;
+  wider.mlp.width = 64;
   Decoder other(wider, 0, 4, torch::kCPU);
   EXPECT_CONTAINS(testing::error_of([&] { load_language_parameters(other, folder.path()); }), "layers.0.mlp.gate");
   DecoderOptions deeper = llama();
@@ -100,10 +100,10 @@ TEST(LanguageFolder, RefusesAnotherShape) {
 
 TEST(LanguageFolder, OnlyLlamas) {
   EXPECT_EQ(family_problem("llama", llama()), "");
-  EXPECT_EQ(family_problem("llama", DecoderOptions()), "model.norm: expected rms");
+  EXPECT_EQ(family_problem("llama", DecoderOptions()), "model.norm.type: expected rms");
   DecoderOptions options = llama();
-  options.qk_norm = true;
-  EXPECT_EQ(family_problem("llama", options), "model.qk_norm: expected false");
+  options.attention.qk_norm = true;
+  EXPECT_EQ(family_problem("llama", options), "model.attention.qk_norm: expected false");
 }
 
 }  // namespace

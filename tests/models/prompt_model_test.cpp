@@ -23,7 +23,7 @@ TEST(PredictReads, AreThePredictionsOfPredict) {
   DecoderOptions plain;
   plain.width = 16;
   plain.layers = 3;
-  plain.heads = 2;
+  plain.attention.heads = 2;
   plain.max_positions = 10;
   plain.init_std = 0.3;
   DecoderOptions looped = plain;

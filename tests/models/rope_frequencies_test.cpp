@@ -13,11 +13,11 @@ namespace {
 DecoderOptions options(const RopeScalingOptions& scaling) {
   DecoderOptions options;
   options.width = 64;
-  options.heads = 2;
-  options.position = "rotary";
-  options.rope_theta = 10000;
+  options.attention.heads = 2;
+  options.position = PositionType::rotary;
+  options.rope.theta = 10000;
   options.max_positions = 4096;
-  options.rope_scaling = scaling;
+  options.rope.scaling = scaling;
   return options;
 }
 
@@ -31,21 +31,21 @@ TEST(RopeFrequencies, ArePowersOfTheBase) {
 
 TEST(RopeFrequencies, TurnOnlyAPartOfEachHead) {
   DecoderOptions part = options({});
-  part.rotary_fraction = 0.5;
+  part.rope.fraction = 0.5;
   EXPECT_EQ(part.rotary_dim(), 16);
   EXPECT_EQ(rope_frequencies(part, 1).inverse.size(), 8U);
 }
 
 TEST(RopeFrequencies, LinearDividesAll) {
   const RopeFrequencies plain = rope_frequencies(options({}), 1);
-  const RopeFrequencies stretched = rope_frequencies(options({.type = "linear", .factor = 4}), 1);
+  const RopeFrequencies stretched = rope_frequencies(options({.type = RopeScalingType::linear, .factor = 4}), 1);
   for (size_t i = 0; i < plain.inverse.size(); ++i) EXPECT_DOUBLE_EQ(stretched.inverse[i], plain.inverse[i] / 4);
 }
 
 TEST(RopeFrequencies, Llama3KeepsFastAndStretchesSlowOnes) {
   const RopeFrequencies plain = rope_frequencies(options({}), 1);
   const RopeFrequencies stretched =
-      rope_frequencies(options({.type = "llama3", .factor = 8, .original_max_positions = 512}), 1);
+      rope_frequencies(options({.type = RopeScalingType::llama3, .factor = 8, .original_max_positions = 512}), 1);
   for (size_t i = 0; i < plain.inverse.size(); ++i) {
     const double turns = 512 * plain.inverse[i] / (2 * std::numbers::pi);
     if (turns > 4) {
@@ -60,7 +60,7 @@ TEST(RopeFrequencies, Llama3KeepsFastAndStretchesSlowOnes) {
 }
 
 TEST(RopeFrequencies, LongropeChoosesByLength) {
-  RopeScalingOptions scaling{.type = "longrope", .factor = 8, .original_max_positions = 512};
+  RopeScalingOptions scaling{.type = RopeScalingType::longrope, .factor = 8, .original_max_positions = 512};
   scaling.short_factor.assign(16, 1.5);
   scaling.long_factor.assign(16, 3);
   EXPECT_EQ(rope_epoch(options(scaling), 512), 0);
@@ -77,7 +77,7 @@ TEST(RopeFrequencies, LongropeChoosesByLength) {
 
 // With transformers' own numbers for these: theta 10000, 32 elements, 4096 positions, factor 4.
 TEST(RopeFrequencies, DynamicGrowsTheBaseWithTheLength) {
-  const DecoderOptions dynamic = options({.type = "dynamic", .factor = 4});
+  const DecoderOptions dynamic = options({.type = RopeScalingType::dynamic, .factor = 4});
   EXPECT_EQ(rope_epoch(dynamic, 4096), 0);
   EXPECT_EQ(rope_epoch(dynamic, 4097), 4097);
   EXPECT_EQ(rope_frequencies(dynamic, 0).inverse, rope_frequencies(options({}), 0).inverse);
@@ -87,12 +87,12 @@ TEST(RopeFrequencies, DynamicGrowsTheBaseWithTheLength) {
   EXPECT_NEAR(twice.inverse[15], 3.556558659e-5, 1e-10);
   EXPECT_EQ(twice.scale, 1);
   DecoderOptions narrow = dynamic;
-  narrow.head_dim = 2;
-  EXPECT_CONTAINS(narrow.validate(), "rope_scaling dynamic needs more than 2 elements, got 2");
+  narrow.attention.head_dim = 2;
+  EXPECT_CONTAINS(narrow.validate(), "rope.scaling dynamic needs more than 2 elements, got 2");
 }
 
 TEST(RopeFrequencies, YarnsScaleAndBounds) {
-  RopeScalingOptions scaling{.type = "yarn", .factor = 8, .original_max_positions = 512};
+  RopeScalingOptions scaling{.type = RopeScalingType::yarn, .factor = 8, .original_max_positions = 512};
   EXPECT_NEAR(rope_frequencies(options(scaling), 0).scale, 0.1 * std::log(8) + 1, 1e-12);
   scaling.mscale = 0.7;
   EXPECT_NEAR(rope_frequencies(options(scaling), 0).scale, 0.1 * std::log(8) + 1, 1e-12) << "one alone says nothing";

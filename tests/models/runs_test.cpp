@@ -26,7 +26,7 @@ class Runs : public ::testing::Test {
     DecoderOptions options;
     options.width = 8;
     options.layers = 1;
-    options.heads = 2;
+    options.attention.heads = 2;
     options.max_positions = 16;
     return {options, /*input_dims=*/3, seed, torch::kCPU};
   }
@@ -57,10 +57,10 @@ TEST_F(Runs, ARunIsItsLatestCheckpoint) {
     EXPECT_EQ(found.step, 120);
     ASSERT_TRUE(found.run.has_value());
     EXPECT_EQ(found.run->seed, 7u);
-    EXPECT_EQ(found.run->task.name, "decision_tree");
+    EXPECT_EQ(found.run->task.name, tasks::TaskName::decision_tree);
     EXPECT_EQ(found.run->task.depth, 2);
     EXPECT_EQ(found.run->objective, "other");
-    EXPECT_EQ(found.run->precision, "bf16");
+    EXPECT_EQ(found.run->precision, TrainingPrecision::bf16);
     EXPECT_EQ(found.run->points, 9);
     EXPECT_TRUE(
         open_decoder(found.checkpoint, torch::kCPU).parameters()[0].tensor.equal(small(2).parameters()[0].tensor));
@@ -95,7 +95,7 @@ TEST_F(Runs, AModelFolderMaySayHowItWasTrained) {
 TEST_F(Runs, FamiliesOpenAsDecoders) {
   const fs::path folder = fs::path(INCONTEXT_SOURCE_DIR) / "tests/golden/language/llama2";
   const Decoder decoder = open_decoder(folder, torch::kCPU);
-  EXPECT_GT(decoder.options().vocabulary, 0);
+  EXPECT_GT(decoder.options().tokens.vocabulary, 0);
   for (const NamedTensor& parameter : decoder.parameters()) {
     EXPECT_TRUE(parameter.tensor.requires_grad()) << parameter.name;
     EXPECT_EQ(parameter.tensor.scalar_type(), torch::kFloat32) << parameter.name;

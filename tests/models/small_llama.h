@@ -9,15 +9,15 @@ inline models::DecoderOptions small_llama(int64_t vocabulary, int64_t context) {
   models::DecoderOptions options;
   options.width = 32;
   options.layers = 2;
-  options.heads = 4;
-  options.kv_heads = 2;
-  options.norm = "rms";
-  options.position = "rotary";
+  options.attention.heads = 4;
+  options.attention.kv_heads = 2;
+  options.norm.type = models::NormType::rms;
+  options.position = models::PositionType::rotary;
   options.max_positions = context;
-  options.mlp = "gated";
-  options.mlp_width = 48;
+  options.mlp.type = models::MlpType::gated;
+  options.mlp.width = 48;
   options.bias = false;
-  options.vocabulary = vocabulary;
+  options.tokens.vocabulary = vocabulary;
   options.init_std = 0.3;
   return options;
 }

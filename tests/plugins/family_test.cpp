@@ -21,12 +21,12 @@ void read_toy(const JsonFields& json, LanguageConfig& config) {
   DecoderOptions& options = config.options;
   options.width = json.integer("d_model");
   options.layers = json.integer("n_blocks");
-  options.heads = json.integer("n_heads");
-  options.vocabulary = json.integer("vocab_size");
+  options.attention.heads = json.integer("n_heads");
+  options.tokens.vocabulary = json.integer("vocab_size");
   options.max_positions = json.integer("context");
-  options.position = "rotary";
+  options.position = PositionType::rotary;
   options.bias = false;
-  options.mlp = "relu";
+  options.mlp.type = MlpType::relu;
   config.context = options.max_positions;
 }
 

@@ -82,9 +82,9 @@ DecoderOptions options_with(base::OneOrMore<std::string> mixers) {
   DecoderOptions options;
   options.width = 32;
   options.layers = 3;
-  options.heads = 4;
+  options.attention.heads = 4;
   options.max_positions = 700;
-  options.mlp = "gelu";
+  options.mlp.type = MlpType::gelu;
   options.init_std = 0.2;
   options.mixers = std::move(mixers);
   return options;
@@ -94,7 +94,7 @@ class MixerPlugin : public ::testing::TestWithParam<base::OneOrMore<std::string>
  protected:
   MixerPlugin() {
     DecoderOptions options = options_with(GetParam());
-    options.vocabulary = 60;
+    options.tokens.vocabulary = 60;
     save_language_folder(Decoder(options, /*input_dims=*/0, /*seed=*/4, torch::kCPU), folder_.path(),
                          {.family = "incontext"});
     model_ = std::make_unique<LanguageModel>(folder_.path());

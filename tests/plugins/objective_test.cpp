@@ -99,7 +99,7 @@ const bool kRegistered = [] {
 }();
 
 constexpr const char* kConfig =
-    "model: {width: 16, layers: 2, heads: 2}\n"
+    "model: {width: 16, layers: 2, attention: {heads: 2}}\n"
     "task: {dims: 3}\n"
     "objective:\n"
     "  name: imitation\n"

@@ -13,13 +13,13 @@ using testing::Tolerance;
 const Draw kDraw{.seed = 4, .purpose = "eval", .batch = 30, .points = 10};
 const Draw kTruncated{.seed = 4, .purpose = "eval", .batch = 30, .points = 6, .active_dims = 6};
 
-Prompts draw(const std::string& kind, const Draw& request = kDraw, double factor = 3, double noise = 1) {
+Prompts draw(PromptKind kind, const Draw& request = kDraw, double factor = 3, double noise = 1) {
   return sample_prompts(*make_task({}), {.kind = kind, .factor = factor, .noise = noise}, request);
 }
 
-class EveryKind : public ::testing::TestWithParam<std::string> {};
-INSTANTIATE_TEST_SUITE_P(Names, EveryKind, ::testing::ValuesIn(prompt_kinds()),
-                         [](const auto& instance) { return instance.param; });
+class EveryKind : public ::testing::TestWithParam<PromptKind> {};
+INSTANTIATE_TEST_SUITE_P(Names, EveryKind, ::testing::ValuesIn(base::values_of<PromptKind>()),
+                         [](const auto& instance) { return std::string(base::name_of(instance.param)); });
 
 TEST_P(EveryKind, LabelsAreTheFunctionsValues) {
   for (const Draw& request : {kDraw, kTruncated}) {
@@ -59,21 +59,22 @@ TEST_P(EveryKind, DoesNotDependOnBatchesThreadsOrLaterPoints) {
 
 TEST(ShiftedPrompts, StandardIsTheTaskItself) {
   const Batch batch = make_task({})->sample(kDraw);
-  const Prompts prompts = draw("standard");
+  const Prompts prompts = draw(PromptKind::standard);
   EXPECT_CLOSE(values(prompts.xs), values(batch.xs), testing::exact());
   EXPECT_CLOSE(values(prompts.ys), values(batch.ys), testing::exact());
 }
 
 TEST(ShiftedPrompts, ScaledInputsAreScaled) {
   for (const double factor : {1.0 / 3, 0.5, 2.0}) {
-    const torch::Tensor expected = (draw("standard").xs * factor).contiguous();
-    EXPECT_CLOSE(values(draw("scaled_inputs", kDraw, factor).xs), values(expected), (Tolerance{.relative = 1e-6}));
+    const torch::Tensor expected = (draw(PromptKind::standard).xs * factor).contiguous();
+    EXPECT_CLOSE(values(draw(PromptKind::scaled_inputs, kDraw, factor).xs), values(expected),
+                 (Tolerance{.relative = 1e-6}));
   }
 }
 
 TEST(ShiftedPrompts, SkewedCovarianceFallsWithTheSquare) {
   Draw request{.seed = 4, .batch = 3, .points = 40'000, .active_dims = 8};
-  const torch::Tensor xs = draw("skewed_covariance", request).xs.narrow(2, 0, 8).to(torch::kFloat64);
+  const torch::Tensor xs = draw(PromptKind::skewed_covariance, request).xs.narrow(2, 0, 8).to(torch::kFloat64);
   const torch::Tensor covariance = xs.transpose(1, 2).matmul(xs) / 40'000;
   const torch::Tensor eigenvalues = torch::linalg_eigvalsh(covariance).flip(1);
   double total = 0;
@@ -89,7 +90,7 @@ TEST(ShiftedPrompts, SkewedCovarianceFallsWithTheSquare) {
 
 TEST(ShiftedPrompts, HalfSubspaceHasHalfTheRankAndTheSameLength) {
   Draw request{.seed = 4, .batch = 50, .points = 60};
-  const torch::Tensor xs = draw("half_subspace", request).xs.to(torch::kFloat64);
+  const torch::Tensor xs = draw(PromptKind::half_subspace, request).xs.to(torch::kFloat64);
   const torch::Tensor singular = torch::linalg_svdvals(xs);
   EXPECT_GT(singular.select(1, 9).min().item<double>(), 1);
   EXPECT_LT(singular.select(1, 10).max().item<double>(), 1e-4);
@@ -98,29 +99,29 @@ TEST(ShiftedPrompts, HalfSubspaceHasHalfTheRankAndTheSameLength) {
 
 TEST(ShiftedPrompts, LabelNoiseIsInContextOnly) {
   Draw request{.seed = 4, .batch = 1000, .points = 10};
-  const Prompts prompts = draw("label_noise", request, 3, 0.5);
-  const torch::Tensor clean = draw("standard", request).ys;
+  const Prompts prompts = draw(PromptKind::label_noise, request, 3, 0.5);
+  const torch::Tensor clean = draw(PromptKind::standard, request).ys;
   EXPECT_CLOSE(values(prompts.query_ys), values(clean), testing::exact());
   EXPECT_NEAR((prompts.ys - clean).std().item<double>(), 0.5, 0.02);
 }
 
 TEST(ShiftedPrompts, OrthantsHaveOneSignPattern) {
-  const torch::Tensor standard = draw("standard").xs;
-  for (const char* kind : {"random_orthant", "opposite_orthant"}) {
+  const torch::Tensor standard = draw(PromptKind::standard).xs;
+  for (const PromptKind kind : {PromptKind::random_orthant, PromptKind::opposite_orthant}) {
     const Prompts prompts = draw(kind);
     const torch::Tensor signs = prompts.xs.sign();
     EXPECT_TRUE(signs.eq(signs.narrow(1, 0, 1)).all().item<bool>());
     EXPECT_TRUE(prompts.xs.abs().equal(standard.abs()));
     EXPECT_NEAR(signs.select(1, 0).mean().item<double>(), 0, 5 / std::sqrt(600.0)) << "all orthants are as likely";
   }
-  EXPECT_TRUE(draw("random_orthant").query_xs.equal(standard));
-  const Prompts opposite = draw("opposite_orthant");
+  EXPECT_TRUE(draw(PromptKind::random_orthant).query_xs.equal(standard));
+  const Prompts opposite = draw(PromptKind::opposite_orthant);
   EXPECT_TRUE(opposite.query_xs.equal(-opposite.xs));
 }
 
 TEST(ShiftedPrompts, OrthogonalQueriesAre) {
   Draw request{.seed = 4, .batch = 20, .points = 20};
-  const Prompts prompts = draw("orthogonal_query", request);
+  const Prompts prompts = draw(PromptKind::orthogonal_query, request);
   const torch::Tensor products = prompts.query_xs.matmul(prompts.xs.transpose(1, 2));  // [batch, query, example]
   EXPECT_LT(products.tril(-1).abs().max().item<float>(), 1e-3);
   EXPECT_GT(products.diagonal(0, 1, 2).abs().mean().item<float>(), 1) << "a query is not orthogonal to what follows";
@@ -128,7 +129,7 @@ TEST(ShiftedPrompts, OrthogonalQueriesAre) {
   EXPECT_CLOSE(values(lengths.contiguous()), values(old), (Tolerance{.relative = 1e-5}));
   request.points = 21;
   try {
-    draw("orthogonal_query", request);
+    draw(PromptKind::orthogonal_query, request);
     FAIL() << "expected an Error";
   } catch (const base::Error& error) {
     EXPECT_STREQ(error.what(),
@@ -137,7 +138,7 @@ TEST(ShiftedPrompts, OrthogonalQueriesAre) {
 }
 
 TEST(ShiftedPrompts, OverlappingQueriesAreEarlierExamples) {
-  const Prompts prompts = draw("overlapping_query");
+  const Prompts prompts = draw(PromptKind::overlapping_query);
   std::vector<int64_t> chosen(10, 0);
   for (int64_t b = 0; b < 30; ++b) {
     for (int64_t i = 0; i < 10; ++i) {
@@ -152,14 +153,13 @@ TEST(ShiftedPrompts, OverlappingQueriesAreEarlierExamples) {
 }
 
 TEST(ShiftedPrompts, WithQueryAsksAfterTheExamples) {
-  const Prompts prompts = draw("opposite_orthant");
+  const Prompts prompts = draw(PromptKind::opposite_orthant);
   const Batch batch = with_query(prompts, 4);
   EXPECT_EQ(batch.xs.sizes(), (std::vector<int64_t>{30, 5, 20}));
   EXPECT_TRUE(batch.xs.narrow(1, 0, 4).equal(prompts.xs.narrow(1, 0, 4)));
   EXPECT_TRUE(batch.xs.select(1, 4).equal(prompts.query_xs.select(1, 4)));
   EXPECT_TRUE(batch.ys.select(1, 4).equal(prompts.query_ys.select(1, 4)));
   EXPECT_THROW(with_query(prompts, 10), base::Error);
-  EXPECT_THROW(draw("half_subspaces"), base::Error);
 }
 
 }  // namespace

@@ -36,7 +36,7 @@ fs::path make_folder(const testing::TemporaryDirectory& place, const std::string
 
 RunOptions options_for(const fs::path& folder, const fs::path& text, int64_t steps) {
   RunOptions options;
-  options.task.name = "text";
+  options.task.name = tasks::TaskName::text;
   options.task.text.files = {text.string()};
   options.task.text.context = 24;
   options.training.initial_weights = folder.string();
@@ -101,8 +101,8 @@ TEST(TextModels, WithOtherMixersOrNormsAreOfOurOwnFamily) {
   options.training.initial_weights.clear();
   options.model.width = 16;
   options.model.layers = 2;
-  options.model.heads = 2;
-  options.model.mlp.assign({"relu", "none"});
+  options.model.attention.heads = 2;
+  options.model.mlp.type.assign({models::MlpType::relu, models::MlpType::none});
   const RunResult result = run_training(options, {.directory = place / "run", .quiet = true}, torch::kCPU, {});
   const models::LanguageModel model(result.checkpoint);
   EXPECT_EQ(model.config().model_type, "incontext");

@@ -16,7 +16,7 @@ RunOptions frozen_run(const std::vector<std::string>& patterns) {
   RunOptions options;
   options.model.width = 16;
   options.model.layers = 2;
-  options.model.heads = 2;
+  options.model.attention.heads = 2;
   options.task.dims = 3;
   options.training.steps = 6;
   options.training.batch_size = 8;

@@ -100,7 +100,7 @@ TEST_P(GoldenAdapters, FiveStepsOfAdamWLeaveTheBaseAlone) {
         << parameter.name << " is not read where it lies in the file";
   }
   const std::map<std::string, uint64_t> before = base_digests();
-  Optimizer optimizer({.name = "adamw", .weight_decay = 0.1}, factors);
+  Optimizer optimizer({.name = UpdateRule::adamw, .weight_decay = 0.1}, factors);
   std::vector<float> losses;
   for (int64_t step = 1; step <= 6; ++step) {
     decoder.zero_gradients();

@@ -27,18 +27,21 @@ struct Golden {
     models::DecoderOptions options;
     options.width = config["width"];
     options.layers = config["layers"];
-    options.heads = config["heads"];
-    options.kv_heads = config["kv_heads"];
-    options.norm = config["norm"] == "layer_norm" ? "layer" : "rms";
-    options.norm_epsilon = config["norm_epsilon"];
-    options.position = config["position"];
+    options.attention.heads = config["heads"];
+    options.attention.kv_heads = config["kv_heads"];
+    options.norm.type = config["norm"] == "layer_norm" ? models::NormType::layer : models::NormType::rms;
+    options.norm.epsilon = config["norm_epsilon"];
+    options.position = *base::value_named<models::PositionType>(config["position"].get<std::string>());
     options.max_positions = 2 * config["points"].get<int64_t>();
-    options.rope_theta = config["rotary_theta"];
-    const char* gate_or_relu = config["activation"] == "relu" ? "relu" : "gated";
-    options.mlp = config["activation"] == "gelu_tanh" ? "gelu" : gate_or_relu;
-    options.mlp_width = config["mlp_width"];
+    options.rope.theta = config["rotary_theta"];
+    const auto gate_or_relu = config["activation"] == "relu" ? models::MlpType::relu : models::MlpType::gated;
+    options.mlp.type = config["activation"] == "gelu_tanh" ? models::MlpType::gelu : gate_or_relu;
+    options.mlp.width = config["mlp_width"];
     options.bias = config["biases"];
-    if (config["looped"]) options.loop = {.count = config["loops"], .injection = config["injection"]};
+    if (config["looped"]) {
+      options.loop = {.count = config["loops"],
+                      .injection = *base::value_named<models::Injection>(config["injection"].get<std::string>())};
+    }
     return options;
   }
 

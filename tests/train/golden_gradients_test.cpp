@@ -96,7 +96,7 @@ TEST_P(GoldenGradients, LossAndGradientOfEveryWeightInALargeBatch) {
 }
 
 TEST_P(GoldenGradients, FiveStepsOfAdamW) {
-  Optimizer optimizer({.name = "adamw", .weight_decay = 0.1}, decoder.parameters());
+  Optimizer optimizer({.name = UpdateRule::adamw, .weight_decay = 0.1}, decoder.parameters());
   std::vector<float> losses;
   for (int64_t step = 1; step <= 6; ++step) {
     decoder.zero_gradients();

@@ -14,7 +14,7 @@ RunOptions changing_run() {
   RunOptions options;
   options.model.width = 16;
   options.model.layers = 1;
-  options.model.heads = 2;
+  options.model.attention.heads = 2;
   options.model.loop.count = 5;
   options.task.dims = 4;
   options.training.steps = 100;
@@ -85,10 +85,10 @@ TEST(GpuStep, OnAGpuTheLossesAreTheProcessors) {
   rotary.training.loop_window = 0;
   rotary.training.curriculum.loops = {};
   rotary.model.layers = 2;
-  rotary.model.norm = "rms";
-  rotary.model.position = "rotary";
-  rotary.model.mlp = "gated";
-  rotary.model.kv_heads = 1;
+  rotary.model.norm.type = models::NormType::rms;
+  rotary.model.position = models::PositionType::rotary;
+  rotary.model.mlp.type = models::MlpType::gated;
+  rotary.model.attention.kv_heads = 1;
   rotary.training.accumulation = 2;
   rotary.training.clip_norm = 0.5;
   for (const RunOptions& options : {looped, rotary}) {

@@ -45,13 +45,13 @@ void expect_same_as(const OptimizerOptions& options, const ReferenceOptions& ref
 class OptimizerTest : public ::testing::TestWithParam<bool> {};
 
 TEST_P(OptimizerTest, AdamIsLibtorchsAdam) {
-  expect_same_as<torch::optim::Adam>({.name = "adam"}, torch::optim::AdamOptions(0.05), GetParam());
-  expect_same_as<torch::optim::Adam>({.name = "adam", .beta2 = 0.98, .weight_decay = 0.1},
+  expect_same_as<torch::optim::Adam>({.name = UpdateRule::adam}, torch::optim::AdamOptions(0.05), GetParam());
+  expect_same_as<torch::optim::Adam>({.name = UpdateRule::adam, .beta2 = 0.98, .weight_decay = 0.1},
                                      torch::optim::AdamOptions(0.05).betas({0.9, 0.98}).weight_decay(0.1), GetParam());
 }
 
 TEST_P(OptimizerTest, AdamwIsLibtorchsAdamw) {
-  expect_same_as<torch::optim::AdamW>({.name = "adamw", .weight_decay = 0.1},
+  expect_same_as<torch::optim::AdamW>({.name = UpdateRule::adamw, .weight_decay = 0.1},
                                       torch::optim::AdamWOptions(0.05).weight_decay(0.1), GetParam());
 }
 

@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "base/text.h"
 #include "models/checkpoint_folders.h"
 #include "support/temporary_directory.h"
 #include "train/run_log.h"
@@ -17,7 +18,7 @@ RunOptions options_for(int64_t steps) {
   RunOptions options;
   options.model.width = 16;
   options.model.layers = 1;
-  options.model.heads = 2;
+  options.model.attention.heads = 2;
   options.model.loop.count = 4;
   options.task.dims = 3;
   options.training.steps = steps;
@@ -29,7 +30,7 @@ RunOptions options_for(int64_t steps) {
   options.training.evaluate_every = 6;
   options.training.evaluate_prompts = 8;
   options.training.checkpoint_every = 5;
-  options.training.logs = {"tensorboard", "csv"};
+  options.training.logs = {LogFormat::tensorboard, LogFormat::csv};
   return options;
 }
 
@@ -110,6 +111,26 @@ TEST(Run, ResumeRefusesOtherOptionsButTakesMoreSteps) {
     EXPECT_NE(std::string(error.what()).find("training.learning_rate"), std::string::npos) << error.what();
   }
   EXPECT_EQ(run(place / "run", 6, true).steps_done, 6);
+}
+
+// A run of the time when the model's options were in one flat struct.
+TEST(Run, ResumesFromAConfigurationWithOldNames) {
+  const testing::TemporaryDirectory place;
+  run(place / "run", 3);
+  const base::Json options = base::options_to_json(read_run_options(place / "run"));
+  base::Json old = options;
+  for (const char* group : {"attention", "rope", "norm", "mlp", "tokens"}) old["model"].erase(group);
+  for (const base::OldName& name : models::kOldOptionNames) {
+    base::Json value = options["model"];
+    for (const std::string& key : base::split(name.new_name, '.')) value = base::Json(value.at(key));
+    old["model"][name.old_name] = value;
+  }
+  ASSERT_EQ(old["model"]["heads"], 2);
+  ASSERT_EQ(old["model"]["norm"], "layer");
+  base::write_file_atomic(place / "run" / "config.yaml", base::json_to_yaml(old));
+  EXPECT_EQ(base::options_to_json(read_run_options(place / "run")), options);
+  EXPECT_EQ(run(place / "run", 6, true).first_step, 3);
+  EXPECT_EQ(base::options_to_json(read_run_options(place / "run"))["model"], options["model"]);
 }
 
 TEST(Run, KeepsTheNewestCheckpoints) {

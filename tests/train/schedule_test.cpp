@@ -6,15 +6,16 @@ namespace incontext::train {
 namespace {
 
 TEST(Schedule, WarmsUpThenStays) {
-  const ScheduleOptions options{.name = "constant", .warmup_steps = 4};
+  const ScheduleOptions options{.name = ScheduleShape::constant, .warmup_steps = 4};
   EXPECT_DOUBLE_EQ(schedule_factor(options, 0, 100), 0.25);
   EXPECT_DOUBLE_EQ(schedule_factor(options, 3, 100), 1.0);
   EXPECT_DOUBLE_EQ(schedule_factor(options, 99, 100), 1.0);
 }
 
 TEST(Schedule, CosineAndLinearFallToTheFinalFraction) {
-  for (const char* name : {"cosine", "linear"}) {
-    const ScheduleOptions options{.name = name, .warmup_steps = 10, .final_fraction = 0.2};
+  for (const ScheduleShape shape : {ScheduleShape::cosine, ScheduleShape::linear}) {
+    const char* name = base::name_of(shape);
+    const ScheduleOptions options{.name = shape, .warmup_steps = 10, .final_fraction = 0.2};
     EXPECT_DOUBLE_EQ(schedule_factor(options, 10, 110), 1.0) << name;
     EXPECT_NEAR(schedule_factor(options, 60, 110), 0.6, 1e-12) << name;
     EXPECT_NEAR(schedule_factor(options, 110, 110), 0.2, 1e-12) << name;
@@ -25,7 +26,7 @@ TEST(Schedule, CosineAndLinearFallToTheFinalFraction) {
 }
 
 TEST(Schedule, StableThenDecay) {
-  const ScheduleOptions options{.name = "warmup_stable_decay", .warmup_steps = 0, .final_fraction = 0};
+  const ScheduleOptions options{.name = ScheduleShape::warmup_stable_decay, .warmup_steps = 0, .final_fraction = 0};
   EXPECT_DOUBLE_EQ(schedule_factor(options, 89, 100), 1.0);
   EXPECT_NEAR(schedule_factor(options, 95, 100), 0.5, 1e-12);
 }

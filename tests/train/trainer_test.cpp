@@ -14,7 +14,7 @@ RunOptions small_run() {
   RunOptions options;
   options.model.width = 16;
   options.model.layers = 2;
-  options.model.heads = 2;
+  options.model.attention.heads = 2;
   options.task.dims = 3;
   options.training.steps = 200;
   options.training.batch_size = 16;
@@ -74,7 +74,7 @@ TEST(Trainer, KernelsAndFallbackGiveTheSameLosses) {
 
 TEST(Trainer, Bf16FollowsFp32) {
   RunOptions bf16 = small_run();
-  bf16.training.precision = "bf16";
+  bf16.training.precision = models::TrainingPrecision::bf16;
   const std::vector<double> rounded = losses(bf16, 60);
   const std::vector<double> plain = losses(small_run(), 60);
   EXPECT_NE(rounded, plain);

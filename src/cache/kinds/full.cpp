@@ -7,6 +7,7 @@
 #include "kernels/cache_attention.h"
 #include "kernels/cache_store.h"
 #include "kernels/key_blocks.h"
+#include "kernels/storage_names.h"
 #include "tensor/device.h"
 #include "tensor/safetensors.h"
 #include "tensor/torch.h"
@@ -15,18 +16,6 @@ namespace incontext::cache {
 namespace {
 
 using kernels::Storage;
-
-const char* name_of(Storage storage) {
-  switch (storage) {
-    case Storage::f32:
-      return "f32";
-    case Storage::f16:
-      return "f16";
-    case Storage::bf16:
-      return "bf16";
-  }
-  return "";
-}
 
 torch::ScalarType dtype_of(Storage storage) {
   if (storage == Storage::f32) return torch::kFloat32;
@@ -250,9 +239,9 @@ void FullCache::take_tensors(const tensor::SafetensorsFile& file, const std::str
       base::check(rows.scalar_type() == dtype_of(storage_) &&
                       rows.sizes() == torch::IntArrayRef({shape().kv_heads, held, shape().head_dim}) &&
                       held <= shape().capacity,
-                  "{}: tensor '{}': expected {} [{}, at most {}, {}], got {} [{}]", where, name, name_of(storage_),
-                  shape().kv_heads, shape().capacity, shape().head_dim, torch::toString(rows.scalar_type()),
-                  fmt::join(rows.sizes(), ", "));
+                  "{}: tensor '{}': expected {} [{}, at most {}, {}], got {} [{}]", where, name,
+                  base::name_of(storage_), shape().kv_heads, shape().capacity, shape().head_dim,
+                  torch::toString(rows.scalar_type()), fmt::join(rows.sizes(), ", "));
       parts.push_back(rows.contiguous());
     }
   }
@@ -271,7 +260,7 @@ void FullCache::take_tensors(const tensor::SafetensorsFile& file, const std::str
 }
 
 std::string FullKind::policy() const {
-  return storage_ == Storage::f16 ? "full" : fmt::format("full:{}", name_of(storage_));
+  return storage_ == Storage::f16 ? "full" : fmt::format("full:{}", base::name_of(storage_));
 }
 
 std::unique_ptr<KvCache> FullKind::make(const CacheShape& shape) const {

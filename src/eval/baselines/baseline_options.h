@@ -1,8 +1,6 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "base/options.h"
@@ -10,11 +8,31 @@
 namespace incontext::eval {
 
 /// The methods that make_predictor() knows.
-inline constexpr std::array kPredictorNames = {"zero",          "averaging",     "least_squares",
-                                               "ridge",         "lasso",         "nearest_neighbours",
-                                               "decision_tree", "boosted_trees", "neural_network"};
-
-inline std::vector<std::string> predictor_names() { return {kPredictorNames.begin(), kPredictorNames.end()}; }
+enum class Method {
+  zero,
+  averaging,
+  least_squares,
+  ridge,
+  lasso,
+  nearest_neighbours,
+  decision_tree,
+  boosted_trees,
+  neural_network,
+};
+constexpr auto names_of(Method) {
+  using enum Method;
+  return std::to_array<base::EnumName<Method>>({
+      {zero, "zero"},
+      {averaging, "averaging"},
+      {least_squares, "least_squares"},
+      {ridge, "ridge"},
+      {lasso, "lasso"},
+      {nearest_neighbours, "nearest_neighbours"},
+      {decision_tree, "decision_tree"},
+      {boosted_trees, "boosted_trees"},
+      {neural_network, "neural_network"},
+  });
+}
 
 struct LassoOptions {
   std::vector<double> alphas = {0.01};
@@ -59,7 +77,7 @@ struct NetworkOptions {
 
 /// Which classical methods to run beside a model, and how.
 struct BaselineOptions {
-  std::vector<std::string> predictors = {"least_squares", "nearest_neighbours", "averaging"};
+  std::vector<Method> predictors = {Method::least_squares, Method::nearest_neighbours, Method::averaging};
   double ridge_penalty = 1;
   int64_t neighbours = 3;
   LassoOptions lasso;
@@ -70,7 +88,7 @@ struct BaselineOptions {
 
   template <class Visitor>
   void visit(Visitor& v) {
-    v.field("predictors", predictors, "methods to run", base::one_of(predictor_names()));
+    v.field("predictors", predictors, "methods to run");
     v.field("ridge_penalty", ridge_penalty,
             "ridge: penalty on |w|² beside the sum of squared errors; the label noise's variance is optimal for "
             "w ~ N(0, I)",

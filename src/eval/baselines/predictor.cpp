@@ -4,7 +4,6 @@
 #include <numeric>
 
 #include "base/error.h"
-#include "base/text.h"
 #include "eval/baselines/methods.h"
 
 namespace incontext::eval {
@@ -20,26 +19,6 @@ class Zero final : public Predictor {
 };
 
 std::unique_ptr<Predictor> make_zero(const BaselineOptions&) { return std::make_unique<Zero>(); }
-
-struct Entry {
-  const char* name;
-  std::unique_ptr<Predictor> (*make)(const BaselineOptions&);
-};
-
-constexpr Entry kPredictors[] = {
-    {"zero", make_zero},
-    {"averaging", make_averaging},
-    {"least_squares", make_least_squares},
-    {"ridge", make_ridge},
-    {"lasso", make_lasso},
-    {"nearest_neighbours", make_nearest_neighbours},
-    {"decision_tree", make_decision_tree},
-    {"boosted_trees", make_boosted_trees},
-    {"neural_network", make_neural_network},
-};
-
-static_assert(std::equal(std::begin(kPredictors), std::end(kPredictors), kPredictorNames.begin(), kPredictorNames.end(),
-                         [](const Entry& entry, std::string_view name) { return entry.name == name; }));
 
 RowMatrix to_matrix(const float* data, int64_t rows, int64_t columns) {
   using Floats = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
@@ -62,26 +41,42 @@ tasks::Prompts first_prompts(const tasks::Prompts& prompts, int64_t count) {
 
 }  // namespace
 
-std::unique_ptr<Predictor> make_predictor(const std::string& name, const BaselineOptions& options) {
-  for (const Entry& entry : kPredictors) {
-    if (name == entry.name) return entry.make(options);
+std::unique_ptr<Predictor> make_predictor(Method method, const BaselineOptions& options) {
+  switch (method) {
+    case Method::zero:
+      return make_zero(options);
+    case Method::averaging:
+      return make_averaging(options);
+    case Method::least_squares:
+      return make_least_squares(options);
+    case Method::ridge:
+      return make_ridge(options);
+    case Method::lasso:
+      return make_lasso(options);
+    case Method::nearest_neighbours:
+      return make_nearest_neighbours(options);
+    case Method::decision_tree:
+      return make_decision_tree(options);
+    case Method::boosted_trees:
+      return make_boosted_trees(options);
+    case Method::neural_network:
+      return make_neural_network(options);
   }
-  const std::string near = base::nearest_name(name, predictor_names());
-  base::fail("[baselines] expected one of {}, got '{}'{}", base::enumerate_names(predictor_names()), name,
-             near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
+  INCONTEXT_ASSERT(false);
+  return nullptr;
 }
 
 std::vector<std::unique_ptr<Predictor>> make_predictors(const BaselineOptions& options) {
   std::vector<std::unique_ptr<Predictor>> predictors;
-  for (const std::string& name : options.predictors) {
-    if (name != "lasso") {
-      predictors.push_back(make_predictor(name, options));
+  for (const Method method : options.predictors) {
+    if (method != Method::lasso) {
+      predictors.push_back(make_predictor(method, options));
       continue;
     }
     for (const double alpha : options.lasso.alphas) {
       BaselineOptions one = options;
       one.lasso.alphas = {alpha};
-      predictors.push_back(make_predictor(name, one));
+      predictors.push_back(make_predictor(method, one));
     }
   }
   return predictors;

@@ -51,9 +51,8 @@ class PromptwisePredictor : public Predictor {
                               std::span<double> answers) const = 0;
 };
 
-/// The method called `name`; an unknown name is an Error that lists the known ones. Of lasso's penalties the first
-/// is taken.
-std::unique_ptr<Predictor> make_predictor(const std::string& name, const BaselineOptions& options);
+/// Of lasso's penalties the first is taken.
+std::unique_ptr<Predictor> make_predictor(Method method, const BaselineOptions& options);
 
 /// All methods of the options; lasso once for each penalty.
 std::vector<std::unique_ptr<Predictor>> make_predictors(const BaselineOptions& options);

@@ -27,10 +27,10 @@ double positive(const JsonFields& json, const std::string& key, double value) {
   return value;
 }
 
-void read_rope_scaling(const JsonFields& json, const JsonFields& rope, const std::string& type,
-                       LanguageConfig& config) {
+void read_rope_scaling(const JsonFields& json, const JsonFields& rope, RopeScalingType type, LanguageConfig& config) {
+  using enum RopeScalingType;
   DecoderOptions& options = config.options;
-  RopeScalingOptions& scaling = options.rope_scaling;
+  RopeScalingOptions& scaling = options.rope.scaling;
   scaling.type = type;
   // The key beside the block wins over the one in it.
   scaling.original_max_positions = json.integer(
@@ -38,7 +38,7 @@ void read_rope_scaling(const JsonFields& json, const JsonFields& rope, const std
   base::check(scaling.original_max_positions > 0, "{}: 'original_max_position_embeddings': expected at least 1, got {}",
               rope.where(), scaling.original_max_positions);
   // These two may leave it to the ratio of the contexts.
-  const bool by_ratio = (type == "yarn" || type == "longrope") && !rope.has("factor");
+  const bool by_ratio = (type == yarn || type == longrope) && !rope.has("factor");
   scaling.factor =
       by_ratio ? static_cast<double>(options.max_positions) / static_cast<double>(scaling.original_max_positions)
                : positive(rope, "factor", rope.number("factor"));
@@ -48,24 +48,24 @@ void read_rope_scaling(const JsonFields& json, const JsonFields& rope, const std
     return value == 0 ? otherwise : positive(rope, key, value);
   };
   scaling.attention_factor = optional("attention_factor");
-  if (type == "llama3") {
+  if (type == llama3) {
     scaling.low_freq_factor = positive(rope, "low_freq_factor", rope.number("low_freq_factor"));
     scaling.high_freq_factor = positive(rope, "high_freq_factor", rope.number("high_freq_factor"));
-  } else if (type == "yarn") {
+  } else if (type == yarn) {
     scaling.beta_fast = number_or("beta_fast", 32);
     scaling.beta_slow = number_or("beta_slow", 1);
     scaling.mscale = number_or("mscale", 0);
     scaling.mscale_all_dim = number_or("mscale_all_dim", 0);
     scaling.truncate = rope.boolean("truncate", true);
-  } else if (type == "longrope") {
+  } else if (type == longrope) {
     scaling.short_factor = rope.numbers("short_factor");
     scaling.long_factor = rope.numbers("long_factor");
     for (const double each : scaling.short_factor) positive(rope, "short_factor", each);
     for (const double each : scaling.long_factor) positive(rope, "long_factor", each);
   }
   // The context that a stretched model is meant for, as vLLM derives it.
-  if (!by_ratio && (type == "linear" || type == "dynamic" || type == "yarn")) {
-    const int64_t first = type == "yarn" ? scaling.original_max_positions : options.max_positions;
+  if (!by_ratio && (type == linear || type == dynamic || type == yarn)) {
+    const int64_t first = type == yarn ? scaling.original_max_positions : options.max_positions;
     const double context = static_cast<double>(first) * scaling.factor;
     base::check(context < 0x1p31, "{}: a context of {} tokens: expected less than 2^31", rope.where(), context);
     config.context = static_cast<int64_t>(context);
@@ -75,33 +75,36 @@ void read_rope_scaling(const JsonFields& json, const JsonFields& rope, const std
 // `rope_scaling` with "type" or "rope_type", or the newer `rope_parameters`, which holds the base too.
 void read_rope(const JsonFields& json, LanguageConfig& config) {
   DecoderOptions& options = config.options;
-  options.position = "rotary";
-  options.rope_theta = json.number("rope_theta", 10000);
-  options.rotary_fraction = json.number("partial_rotary_factor", 1);
+  options.position = PositionType::rotary;
+  options.rope.theta = json.number("rope_theta", 10000);
+  options.rope.fraction = json.number("partial_rotary_factor", 1);
   std::optional<JsonFields> rope = json.object("rope_scaling");
   if (!rope || rope->json().empty()) rope = json.object("rope_parameters");
   if (rope) {
-    options.rope_theta = rope->number("rope_theta", options.rope_theta);
-    options.rotary_fraction = rope->number("partial_rotary_factor", options.rotary_fraction);
+    options.rope.theta = rope->number("rope_theta", options.rope.theta);
+    options.rope.fraction = rope->number("partial_rotary_factor", options.rope.fraction);
     const std::string type = rope_type(*rope, config.model_type);
-    if (type != "default") read_rope_scaling(json, *rope, type, config);
+    if (type != "default") read_rope_scaling(json, *rope, *base::value_named<RopeScalingType>(type), config);
   }
-  positive(json, "rope_theta", options.rope_theta);
-  base::check(config.model_type == "phi3" ? options.rotary_fraction > 0 && options.rotary_fraction <= 1
-                                          : options.rotary_fraction == 1,
+  positive(json, "rope_theta", options.rope.theta);
+  base::check(config.model_type == "phi3" ? options.rope.fraction > 0 && options.rope.fraction <= 1
+                                          : options.rope.fraction == 1,
               "{}: 'partial_rotary_factor': expected {}, got {}", json.where(),
-              config.model_type == "phi3" ? "a part of 1" : "1 in this family", options.rotary_fraction);
+              config.model_type == "phi3" ? "a part of 1" : "1 in this family", options.rope.fraction);
 }
 
 }  // namespace
 
 // Names that transformers has for what the decoder computes. gelu_fast and gelu_accurate are other spellings of the
 // same formula.
-std::string mlp_of(const JsonFields& json, const std::string& activation, bool gated) {
-  static const std::map<std::string, std::string> plain = {
-      {"relu", "relu"},      {"gelu_new", "gelu"},     {"gelu_pytorch_tanh", "gelu"}, {"gelu_python_tanh", "gelu"},
-      {"gelu_fast", "gelu"}, {"gelu_accurate", "gelu"}};
-  static const std::map<std::string, std::string> with_gate = {{"silu", "gated"}, {"swish", "gated"}};
+MlpType mlp_of(const JsonFields& json, const std::string& activation, bool gated) {
+  static const std::map<std::string, MlpType> plain = {{"relu", MlpType::relu},
+                                                       {"gelu_new", MlpType::gelu},
+                                                       {"gelu_pytorch_tanh", MlpType::gelu},
+                                                       {"gelu_python_tanh", MlpType::gelu},
+                                                       {"gelu_fast", MlpType::gelu},
+                                                       {"gelu_accurate", MlpType::gelu}};
+  static const std::map<std::string, MlpType> with_gate = {{"silu", MlpType::gated}, {"swish", MlpType::gated}};
   const auto& known = gated ? with_gate : plain;
   const auto found = known.find(activation);
   if (found != known.end()) return found->second;
@@ -113,12 +116,12 @@ std::string mlp_of(const JsonFields& json, const std::string& activation, bool g
 }
 
 void read_windows(const JsonFields& json, int64_t window, DecoderOptions& options) {
-  options.sliding_window = window;
+  options.attention.window.size = window;
   if (!json.has("layer_types")) return;
   const std::vector<std::string> types = json.texts("layer_types");
   base::check(static_cast<int64_t>(types.size()) == options.layers, "{}: 'layer_types': expected {} entries, got {}",
               json.where(), options.layers, types.size());
-  options.sliding_from_layer = 0;
+  options.attention.window.from_layer = 0;
   for (size_t layer = 0; layer < types.size(); ++layer) {
     const bool full = types[layer] == "full_attention" || types[layer] == "attention";
     base::check(full || types[layer] == "sliding_attention",
@@ -126,7 +129,7 @@ void read_windows(const JsonFields& json, int64_t window, DecoderOptions& option
                 base::printable(types[layer]));
     base::check(full || window > 0, "{}: 'layer_types': layer {} slides, but there is no sliding_window", json.where(),
                 layer);
-    if (full) options.full_layers.push_back(static_cast<int64_t>(layer));
+    if (full) options.attention.window.full_layers.push_back(static_cast<int64_t>(layer));
   }
 }
 
@@ -141,16 +144,16 @@ void read_llama_like(const JsonFields& json, LanguageConfig& config) {
   DecoderOptions& options = config.options;
   options.width = json.integer("hidden_size");
   options.layers = json.integer("num_hidden_layers");
-  options.heads = json.integer("num_attention_heads");
-  options.kv_heads = json.integer("num_key_value_heads", options.heads);
-  options.head_dim = json.integer("head_dim", 0);
-  options.mlp_width = json.integer("intermediate_size");
+  options.attention.heads = json.integer("num_attention_heads");
+  options.attention.kv_heads = json.integer("num_key_value_heads", options.attention.heads);
+  options.attention.head_dim = json.integer("head_dim", 0);
+  options.mlp.width = json.integer("intermediate_size");
   options.max_positions = json.integer("max_position_embeddings");
-  options.vocabulary = json.integer("vocab_size");
-  options.tied_embeddings = json.boolean("tie_word_embeddings");
-  options.norm = "rms";
-  options.norm_epsilon = json.number("rms_norm_eps");
-  options.mlp = mlp_of(json, json.text("hidden_act"), /*gated=*/true);
+  options.tokens.vocabulary = json.integer("vocab_size");
+  options.tokens.tied_embeddings = json.boolean("tie_word_embeddings");
+  options.norm.type = NormType::rms;
+  options.norm.epsilon = json.number("rms_norm_eps");
+  options.mlp.type = mlp_of(json, json.text("hidden_act"), /*gated=*/true);
   options.bias = false;
   config.context = options.max_positions;
   read_rope(json, config);
@@ -158,7 +161,7 @@ void read_llama_like(const JsonFields& json, LanguageConfig& config) {
 
 void read_qwen(const JsonFields& json, LanguageConfig& config) {
   read_llama_like(json, config);
-  config.options.sliding_from_layer = json.integer("max_window_layers");
+  config.options.attention.window.from_layer = json.integer("max_window_layers");
   read_windows(json, json.boolean("use_sliding_window") ? window_of(json) : 0, config.options);
 }
 

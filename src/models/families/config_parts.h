@@ -6,9 +6,9 @@
 
 namespace incontext::models {
 
-/// The entry of model.mlp that computes a family's activation; with `gated`, as part of a gate. An unknown activation
-/// is an Error that lists the known ones.
-std::string mlp_of(const JsonFields& json, const std::string& activation, bool gated);
+/// The entry of model.mlp.type that computes a family's activation; with `gated`, as part of a gate. An unknown
+/// activation is an Error that lists the known ones.
+MlpType mlp_of(const JsonFields& json, const std::string& activation, bool gated);
 
 /// "sliding_window"; null: 0.
 int64_t window_of(const JsonFields& json);

@@ -18,16 +18,16 @@ void read_gpt2(const JsonFields& json, LanguageConfig& config) {
   DecoderOptions& options = config.options;
   options.width = json.integer("n_embd");
   options.layers = json.integer("n_layer");
-  options.heads = json.integer("n_head");
-  options.mlp_width = json.integer("n_inner", 0);
+  options.attention.heads = json.integer("n_head");
+  options.mlp.width = json.integer("n_inner", 0);
   options.max_positions = json.integer("n_positions");
-  options.vocabulary = json.integer("vocab_size");
-  options.tied_embeddings = json.boolean("tie_word_embeddings");
-  options.norm = "layer";
-  options.norm_epsilon = json.number("layer_norm_epsilon");
-  options.scale_by_layer = json.boolean("scale_attn_by_inverse_layer_idx");
-  options.scale_scores = json.boolean("scale_attn_weights");
-  options.mlp = mlp_of(json, json.text("activation_function"), /*gated=*/false);
+  options.tokens.vocabulary = json.integer("vocab_size");
+  options.tokens.tied_embeddings = json.boolean("tie_word_embeddings");
+  options.norm.type = NormType::layer;
+  options.norm.epsilon = json.number("layer_norm_epsilon");
+  options.attention.scale_by_layer = json.boolean("scale_attn_by_inverse_layer_idx");
+  options.attention.scale_scores = json.boolean("scale_attn_weights");
+  options.mlp.type = mlp_of(json, json.text("activation_function"), /*gated=*/false);
   base::check(!json.boolean("add_cross_attention"), "{}: 'add_cross_attention': expected false", json.where());
   config.context = options.max_positions;
 }

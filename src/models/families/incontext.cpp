@@ -12,13 +12,13 @@ void read_incontext(const JsonFields& json, LanguageConfig& config) {
   const std::optional<JsonFields> model = json.object("model");
   base::check(model.has_value(), "{}: expected an object 'model'", json.where());
   base::read_options(base::config_from_json(model->json(), json.where()), config.options);
-  base::check(config.options.vocabulary > 0, "{}: this model reads vectors (input_dims {}), not tokens", json.where(),
-              json.integer("input_dims", 0));
+  base::check(config.options.tokens.vocabulary > 0, "{}: this model reads vectors (input_dims {}), not tokens",
+              json.where(), json.integer("input_dims", 0));
   config.context = config.options.max_positions;
 }
 
 std::string problem_of_incontext(const DecoderOptions& options) {
-  return options.vocabulary > 0 ? "" : "model.vocabulary: expected at least 1";
+  return options.tokens.vocabulary > 0 ? "" : "model.tokens.vocabulary: expected at least 1";
 }
 
 base::Json write_incontext(const DecoderOptions& options) {

@@ -14,8 +14,8 @@ constexpr const char* kLlamaDefaults = R"(
 
 void read_llama(const JsonFields& json, LanguageConfig& config) {
   read_llama_like(json, config);
-  config.options.qkv_bias = config.options.out_bias = json.boolean("attention_bias");
-  config.options.mlp_bias = json.boolean("mlp_bias");
+  config.options.attention.qkv_bias = config.options.attention.out_bias = json.boolean("attention_bias");
+  config.options.mlp.bias = json.boolean("mlp_bias");
   // Without layer_types no layer slides, whatever is said of a window.
   read_windows(json, json.has("layer_types") ? window_of(json) : 0, config.options);
 }
@@ -23,21 +23,22 @@ void read_llama(const JsonFields& json, LanguageConfig& config) {
 std::string problem_of_llama(const DecoderOptions& options) {
   const auto expect = [](bool fits, const char* what) { return fits ? "" : what; };
   for (const char* problem :
-       {expect(options.norm == "rms", "model.norm: expected rms"),
-        expect(options.norm_place == "before", "model.norm_place: expected before"),
-        expect(options.final_norm, "model.final_norm: expected true"),
-        expect(options.position == "rotary", "model.position: expected rotary"),
-        expect(options.rotary_fraction == 1, "model.rotary_fraction: expected 1"),
-        expect(options.rope_scaling.type == "none", "model.rope_scaling.type: expected none"),
-        expect(options.mlp == base::OneOrMore<std::string>{"gated"}, "model.mlp: expected gated"),
+       {expect(options.norm.type == NormType::rms, "model.norm.type: expected rms"),
+        expect(options.norm.place == NormPlace::before, "model.norm.place: expected before"),
+        expect(options.norm.final, "model.norm.final: expected true"),
+        expect(options.position == PositionType::rotary, "model.position: expected rotary"),
+        expect(options.rope.fraction == 1, "model.rope.fraction: expected 1"),
+        expect(options.rope.scaling.type == RopeScalingType::none, "model.rope.scaling.type: expected none"),
+        expect(options.mlp.type == base::OneOrMore<MlpType>{MlpType::gated}, "model.mlp.type: expected gated"),
         expect(options.mixers == base::OneOrMore<std::string>{"attention"}, "model.mixers: expected attention"),
         expect(!options.bias, "model.bias: expected false"),
-        expect(options.qkv_bias == options.out_bias, "model.qkv_bias and model.out_bias: expected the same"),
-        expect(!options.qk_norm, "model.qk_norm: expected false"),
-        expect(options.scale_scores, "model.scale_scores: expected true"),
-        expect(!options.scale_by_layer, "model.scale_by_layer: expected false"),
-        expect(options.sliding_window == 0, "model.sliding_window: expected 0"),
-        expect(options.resolved_token_width() == options.width, "model.token_width: expected the model's width"),
+        expect(options.attention.qkv_bias == options.attention.out_bias,
+               "model.attention.qkv_bias and model.attention.out_bias: expected the same"),
+        expect(!options.attention.qk_norm, "model.attention.qk_norm: expected false"),
+        expect(options.attention.scale_scores, "model.attention.scale_scores: expected true"),
+        expect(!options.attention.scale_by_layer, "model.attention.scale_by_layer: expected false"),
+        expect(options.attention.window.size == 0, "model.attention.window.size: expected 0"),
+        expect(options.resolved_token_width() == options.width, "model.tokens.width: expected the model's width"),
         expect(!options.looped(), "model.loop.count: expected 0")}) {
     if (*problem != '\0') return problem;
   }
@@ -45,20 +46,20 @@ std::string problem_of_llama(const DecoderOptions& options) {
 }
 
 base::Json write_llama(const DecoderOptions& options) {
-  return {{"vocab_size", options.vocabulary},
+  return {{"vocab_size", options.tokens.vocabulary},
           {"hidden_size", options.width},
           {"intermediate_size", options.resolved_mlp_width()},
           {"num_hidden_layers", options.layers},
-          {"num_attention_heads", options.heads},
+          {"num_attention_heads", options.attention.heads},
           {"num_key_value_heads", options.resolved_kv_heads()},
           {"head_dim", options.resolved_head_dim()},
           {"hidden_act", "silu"},
           {"max_position_embeddings", options.max_positions},
-          {"rms_norm_eps", options.norm_epsilon},
-          {"rope_theta", options.rope_theta},
-          {"attention_bias", options.qkv_bias},
-          {"mlp_bias", options.mlp_bias},
-          {"tie_word_embeddings", options.tied_embeddings},
+          {"rms_norm_eps", options.norm.epsilon},
+          {"rope_theta", options.rope.theta},
+          {"attention_bias", options.attention.qkv_bias},
+          {"mlp_bias", options.mlp.bias},
+          {"tie_word_embeddings", options.tokens.tied_embeddings},
           {"initializer_range", options.init_std},
           {"use_cache", true}};
 }

@@ -19,7 +19,7 @@ std::pair<std::string, std::string> split_layer(const std::string& stem) {
 
 // Rows of the stems that share a tensor with others.
 int64_t rows_of(const std::string& stem, const DecoderOptions& options) {
-  if (stem.ends_with(".attention.q")) return options.heads * options.resolved_head_dim();
+  if (stem.ends_with(".attention.q")) return options.attention.heads * options.resolved_head_dim();
   if (stem.ends_with(".attention.k") || stem.ends_with(".attention.v")) {
     return options.resolved_kv_heads() * options.resolved_head_dim();
   }
@@ -54,7 +54,7 @@ std::array<PackedPart, 3> parts_of_packed(const std::string& name, const Decoder
   const size_t at = name.find(kPacked);
   const std::string prefix = name.substr(0, at) + "attention.";
   const std::string suffix = name.substr(at + std::string(kPacked).size() - 1);
-  const int64_t queries = options.heads * options.resolved_head_dim();
+  const int64_t queries = options.attention.heads * options.resolved_head_dim();
   const int64_t keys = options.resolved_kv_heads() * options.resolved_head_dim();
   return {PackedPart{prefix + "q" + suffix, queries}, PackedPart{prefix + "k" + suffix, keys},
           PackedPart{prefix + "v" + suffix, keys}};

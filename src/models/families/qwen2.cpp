@@ -14,7 +14,7 @@ constexpr const char* kQwen2Defaults = R"(
 
 void read_qwen2(const JsonFields& json, LanguageConfig& config) {
   read_qwen(json, config);
-  config.options.qkv_bias = true;  // though no field says so
+  config.options.attention.qkv_bias = true;  // though no field says so
 }
 
 }  // namespace

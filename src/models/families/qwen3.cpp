@@ -14,8 +14,8 @@ constexpr const char* kQwen3Defaults = R"(
 
 void read_qwen3(const JsonFields& json, LanguageConfig& config) {
   read_qwen(json, config);
-  config.options.qk_norm = true;
-  config.options.qkv_bias = config.options.out_bias = json.boolean("attention_bias");
+  config.options.attention.qk_norm = true;
+  config.options.attention.qkv_bias = config.options.attention.out_bias = json.boolean("attention_bias");
 }
 
 }  // namespace

@@ -13,18 +13,18 @@ namespace incontext::models {
 using torch::Tensor;
 
 Attention::Attention(const MixerBuild& build)
-    : heads_{build.options.heads, build.options.resolved_kv_heads(), build.options.resolved_head_dim()},
+    : heads_{build.options.attention.heads, build.options.resolved_kv_heads(), build.options.resolved_head_dim()},
       cache_layer_(build.cache_layer),
-      window_(build.options.window_of(build.layer)),
-      rotary_(build.options.position == "rotary"),
-      norm_epsilon_(build.options.norm_epsilon) {
+      window_(build.options.attention.window.of_layer(build.layer)),
+      rotary_(build.options.position == PositionType::rotary),
+      norm_epsilon_(build.options.norm.epsilon) {
   base::check(build.spec.words.empty() && build.spec.values.empty(), "model.mixers: attention has no options, got '{}'",
               build.spec.text());
   const DecoderOptions& options = build.options;
   scale_ = options.attention_scale(build.layer);
   const Init normal{Init::Kind::normal, options.init_std};
   const std::string prefix = build.prefix + "attention.";
-  const bool bias = options.bias || options.qkv_bias;
+  const bool bias = options.bias || options.attention.qkv_bias;
   const auto add = [&](const char* name, int64_t out) {
     qkv_.push_back(build.parameters.add_linear(prefix + name, out, options.width, normal, bias));
   };
@@ -35,12 +35,12 @@ Attention::Attention(const MixerBuild& build)
     add("k", heads_.kv_heads * heads_.head_dim);
     add("v", heads_.kv_heads * heads_.head_dim);
   }
-  if (options.qk_norm) {
+  if (options.attention.qk_norm) {
     query_norm_ = build.parameters.add(prefix + "q_norm.weight", {heads_.head_dim}, {Init::Kind::constant, 1});
     key_norm_ = build.parameters.add(prefix + "k_norm.weight", {heads_.head_dim}, {Init::Kind::constant, 1});
   }
   out_ = build.parameters.add_linear(prefix + "out", options.width, heads_.heads * heads_.head_dim,
-                                     residual_init(options), options.bias || options.out_bias);
+                                     residual_init(options), options.bias || options.attention.out_bias);
 }
 
 std::optional<PlainAttention> Attention::plain_attention() const {

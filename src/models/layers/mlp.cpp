@@ -5,21 +5,21 @@
 namespace incontext::models {
 namespace {
 
-kernels::Activation activation_of(const std::string& kind) {
-  if (kind == "relu") return kernels::Activation::relu;
-  return kind == "gelu" ? kernels::Activation::gelu_tanh : kernels::Activation::none;
+kernels::Activation activation_of(MlpType type) {
+  if (type == MlpType::relu) return kernels::Activation::relu;
+  return type == MlpType::gelu ? kernels::Activation::gelu_tanh : kernels::Activation::none;
 }
 
 }  // namespace
 
-Mlp::Mlp(const DecoderOptions& options, const std::string& kind, const std::string& prefix,
-         ParameterBuilder& parameters)
-    : activation_(activation_of(kind)) {
+Mlp::Mlp(const DecoderOptions& options, MlpType type, const std::string& prefix, ParameterBuilder& parameters)
+    : activation_(activation_of(type)) {
   const int64_t width = options.width;
   const int64_t hidden = options.resolved_mlp_width();
   const Init normal{Init::Kind::normal, options.init_std};
-  const bool bias = options.bias || options.mlp_bias;
-  if (kind == "gated") weights_.gate = parameters.add_linear(prefix + "gate", hidden, width, normal, options.mlp_bias);
+  const bool bias = options.bias || options.mlp.bias;
+  if (type == MlpType::gated)
+    weights_.gate = parameters.add_linear(prefix + "gate", hidden, width, normal, options.mlp.bias);
   weights_.up = parameters.add_linear(prefix + "up", hidden, width, normal, bias);
   weights_.down = parameters.add_linear(prefix + "down", width, hidden, residual_init(options), bias);
 }

@@ -11,8 +11,8 @@ namespace incontext::models {
 class Mlp {
  public:
   Mlp() = default;
-  /// `kind` is one of model.mlp but none; parameters are "<prefix>gate", "<prefix>up" and "<prefix>down".
-  Mlp(const DecoderOptions& options, const std::string& kind, const std::string& prefix, ParameterBuilder& parameters);
+  /// `type` is not none; parameters are "<prefix>gate", "<prefix>up" and "<prefix>down".
+  Mlp(const DecoderOptions& options, MlpType type, const std::string& prefix, ParameterBuilder& parameters);
 
   bool defined() const { return weights_.up.defined(); }
   bool gated() const { return weights_.gate.defined(); }

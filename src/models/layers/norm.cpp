@@ -5,7 +5,8 @@ namespace incontext::models {
 using torch::Tensor;
 
 Norm::Norm(const DecoderOptions& options, const std::string& name, ParameterBuilder& parameters)
-    : kind_(options.norm == "rms" ? kernels::NormKind::rms : kernels::NormKind::layer), epsilon_(options.norm_epsilon) {
+    : kind_(options.norm.type == NormType::rms ? kernels::NormKind::rms : kernels::NormKind::layer),
+      epsilon_(options.norm.epsilon) {
   gamma_ = parameters.add(name + ".weight", {options.width}, {Init::Kind::constant, 1});
   if (kind_ == kernels::NormKind::layer) {
     beta_ = parameters.add(name + ".bias", {options.width}, {Init::Kind::constant, 0});

@@ -26,7 +26,7 @@ class PassTables {
   PassTables(const DecoderOptions& options, const Step& step, const torch::Tensor& hidden, WholeRotaryTables& whole)
       : options_(options), step_(step), hidden_(hidden), whole_(whole) {}
 
-  /// A row for each token of the pass: its position's angles, scaled as options.rope_scaling says. Made when first
+  /// A row for each token of the pass: its position's angles, scaled as options.rope.scaling says. Made when first
   /// asked for.
   const ops::RotaryTables& rotary();
 

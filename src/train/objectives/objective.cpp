@@ -89,7 +89,7 @@ void Objective::save(const fs::path& folder) const {
   for (const Module& module : modules_) {
     base::make_directories(folder / module.name);
     const base::Json extra = {{"run", base::options_to_json(options_)}};
-    if (module.decoder->options().vocabulary > 0) {
+    if (module.decoder->options().tokens.vocabulary > 0) {
       models::save_language_folder(*module.decoder, folder / module.name, {.family = "incontext", .extra = extra});
     } else {
       models::save_model(*module.decoder, folder / module.name, extra);

@@ -51,7 +51,7 @@ class Regression : public Objective {
       record.what = "held_out_error";
       record.value = errors[examples].item<double>();
       record.unit = "over the error of predicting zero";
-      record.setting = {{"task", options().task.name}, {"examples", examples}, {"dims", dims}};
+      record.setting = {{"task", base::name_of(options().task.name)}, {"examples", examples}, {"dims", dims}};
       words = fmt::format("held-out error {:.4f} at {} examples", record.value, examples);
       write(std::move(record));
     }
@@ -79,14 +79,15 @@ std::string regression_problem(const RunOptions& options) {
   const models::DecoderOptions& model = options.model;
   const tasks::TaskOptions& task = options.task;
   if (task.is_text()) return "objective: expected text for the task text, got " + options.objective.name;
-  if (model.vocabulary != 0) return fmt::format("model.vocabulary: the task {} has no tokens, expected 0", task.name);
+  if (model.tokens.vocabulary != 0)
+    return fmt::format("model.tokens.vocabulary: the task {} has no tokens, expected 0", base::name_of(task.name));
   RunOptions resolved = options;
   resolve_regression(resolved);
   const CurriculumOptions& curriculum = resolved.training.curriculum;
   if (curriculum.dims.end > task.dims) {
     return fmt::format("training.curriculum.dims.end {} is beyond task.dims {}", curriculum.dims.end, task.dims);
   }
-  if (model.position == "learned" && 2 * curriculum.points.end > model.max_positions) {
+  if (model.position == models::PositionType::learned && 2 * curriculum.points.end > model.max_positions) {
     return fmt::format("prompts of {} points are {} tokens, but model.max_positions is {}", curriculum.points.end,
                        2 * curriculum.points.end, model.max_positions);
   }

@@ -37,7 +37,7 @@ class Text : public Objective {
     record.what = "held_out_loss";
     record.value = loss;
     record.unit = "nats per token";
-    record.setting = {{"task", options().task.name}};
+    record.setting = {{"task", base::name_of(options().task.name)}};
     write(std::move(record));
     return fmt::format("held-out loss {:.4f} (perplexity {:.4g})", loss, std::exp(loss));
   }
@@ -88,8 +88,9 @@ class Text : public Objective {
   models::Decoder& fresh_decoder(const ObjectiveBuild& build) {
     const int64_t tokens = text_.tokenizer().vocab_size();
     const RunOptions& run = build.options;
-    base::check(run.model.vocabulary >= tokens, "model.vocabulary: expected at least the {} tokens of {}, got {}",
-                tokens, run.task.text.tokenizer, run.model.vocabulary);
+    base::check(run.model.tokens.vocabulary >= tokens,
+                "model.tokens.vocabulary: expected at least the {} tokens of {}, got {}", tokens,
+                run.task.text.tokenizer, run.model.tokens.vocabulary);
     return add_decoder("", {run.model, /*input_dims=*/0, run.seed, build.device});
   }
 
@@ -118,7 +119,7 @@ void resolve_text(RunOptions& options) {
   if (!options.training.initial_weights.empty()) begin_with_folder(options);
   text.resolve_paths();
   models::DecoderOptions& model = options.model;
-  if (model.vocabulary == 0) model.vocabulary = tasks::open_text_tokenizer(text)->vocab_size();
+  if (model.tokens.vocabulary == 0) model.tokens.vocabulary = tasks::open_text_tokenizer(text)->vocab_size();
   // A model that was opened keeps its own context.
   const bool opened = !options.training.initial_weights.empty() && !model.family.empty();
   if (!opened) model.max_positions = text.context;
@@ -126,7 +127,8 @@ void resolve_text(RunOptions& options) {
 }
 
 std::string text_problem(const RunOptions& options) {
-  if (!options.task.is_text()) return fmt::format("objective: text needs the task text, got {}", options.task.name);
+  if (!options.task.is_text())
+    return fmt::format("objective: text needs the task text, got {}", base::name_of(options.task.name));
   const CurriculumOptions& curriculum = options.training.curriculum;
   for (const Ramp* ramp : {&curriculum.dims, &curriculum.points, &curriculum.loops}) {
     if (ramp->start != 0 || ramp->end != 0) return "training.curriculum: the task text has none";
