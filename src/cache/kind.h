@@ -21,6 +21,8 @@ class CacheKind {
   virtual std::unique_ptr<KvCache> make(const CacheShape& shape) const = 0;
   /// Bytes that a cache of `shape.capacity` tokens holds when it is full.
   virtual int64_t bytes(const CacheShape& shape) const = 0;
+  /// Bytes that the kind itself holds, once for all its caches: dictionaries, rotations.
+  virtual int64_t fixed_bytes() const { return 0; }
   /// KvCache::attend() of each; a kind that can serves all in one kernel call. All caches are of this kind.
   virtual void attend(int64_t layer, std::span<const Attending> sequences, const Scores& scores) const;
 };
