@@ -122,14 +122,21 @@ TEST_F(CacheEvaluation, RefusesInOneLine) {
 }
 
 TEST_F(CacheEvaluation, IsStoppedWithWhatIsFinished) {
-  std::vector<std::string> all = arguments(
-      {"--cache", "full:bf16", "--text", path("story.txt"), "--json", "--documents", "40", "--context", "32,64"});
+  const std::vector<std::string> all = {"eval",        stories().string(),
+                                        "--out",       path("out"),
+                                        "--cache",     "full:bf16",
+                                        "--text",      path("story.txt"),
+                                        "--context",   "32,64",
+                                        "--documents", "20",
+                                        "--scored",    "20",
+                                        "--generated", "8",
+                                        "--json"};
   const fs::path records = place_ / "out" / "records.jsonl";
   const CommandResult result = incontext_with(
       all, {.signal_when = [&](const std::string&,
                                const std::string&) { return fs::exists(records) && fs::file_size(records) > 0; },
             .signal = SIGTERM});
-  ASSERT_TRUE(result.signalled);
+  ASSERT_TRUE(result.signalled) << result.err;
   EXPECT_EQ(result.status, 128 + SIGTERM);
   EXPECT_FALSE(base::read_records(records).empty());
   const Json json = Json::parse(result.out);
