@@ -70,7 +70,7 @@ endif()
 # program test_<folder>_<file without _test>. That program is a link to the binary, which runs the tests of the file
 # it is called by (tests/support/main.cpp). What a single test needs built is a dependency of its target.
 function(incontext_tests folder)
-  cmake_parse_arguments(ARG "PCH_TORCH" "" "SOURCES;LINKS" ${ARGN})
+  cmake_parse_arguments(ARG "PCH_TORCH" "" "SOURCES;LINKS;HELPERS" ${ARGN})
   set(binary tests_${folder})
   set(number 1)
   while(TARGET ${binary})  # a folder may call more than once
@@ -78,7 +78,7 @@ function(incontext_tests folder)
     set(binary tests_${folder}_${number})
   endwhile()
   set(directory ${CMAKE_BINARY_DIR}/tests)
-  add_executable(${binary} ${ARG_SOURCES})
+  add_executable(${binary} ${ARG_SOURCES} ${ARG_HELPERS})  # helpers hold no tests
   incontext_unite(${binary})
   set_target_properties(${binary} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${directory})
   target_link_libraries(${binary} PRIVATE ${ARG_LINKS} incontext_flags incontext_test_support incontext_test_main GTest::gtest)

@@ -1,6 +1,7 @@
 #include "cache/kind.h"
 
 #include "cache/kinds/full.h"
+#include "cache/kinds/streaming.h"
 
 namespace incontext::cache {
 
@@ -12,7 +13,9 @@ void CacheKind::attend(int64_t layer, std::span<const Attending> sequences, cons
 
 base::Registry<CacheKindRow>& cache_kinds() {
   static base::Registry<CacheKindRow> table(
-      "kind of cache", {{"full", "every key and value in f16 (full), full:bf16 or full:f32", make_full_kind}});
+      "kind of cache",
+      {{"full", "every key and value in f16 (full), full:bf16 or full:f32", make_full_kind},
+       {"streaming", "the first (sinks=4) and the last positions (tail=1024) only", make_streaming_kind}});
   return table;
 }
 

@@ -21,8 +21,13 @@ class CacheKind {
   virtual std::unique_ptr<KvCache> make(const CacheShape& shape) const = 0;
   /// Bytes that a cache of `shape.capacity` tokens holds when it is full.
   virtual int64_t bytes(const CacheShape& shape) const = 0;
-  /// Bytes that the kind itself holds, once for all its caches: dictionaries, rotations.
+  /// The most that it holds while a prompt of `prompt` tokens is read, where that is more: a kind that compresses at
+  /// the end of a prompt holds all of it exactly until then.
+  virtual int64_t reading_bytes(const CacheShape& shape, int64_t /*prompt*/) const { return bytes(shape); }
+  /// Bytes that all caches of this kind share, such as a dictionary.
   virtual int64_t fixed_bytes() const { return 0; }
+  /// Whether end_of_prompt() compresses: then a prompt serves others only by a copy that is made before.
+  virtual bool compresses_prompts() const { return false; }
   /// KvCache::attend() of each; a kind that can serves all in one kernel call. All caches are of this kind.
   virtual void attend(int64_t layer, std::span<const Attending> sequences, const Scores& scores) const;
 };

@@ -65,8 +65,11 @@ class KvCache {
                       int64_t out_stride) const = 0;
 
   /// Called once, when every layer was given the last token of the prompt, and before the first token that follows it:
-  /// where a kind compresses what it holds.
+  /// where a kind compresses what it holds. A copy reads a prompt again: it is called for it once more.
   virtual void end_of_prompt() {}
+  /// Whether another prompt that begins with these tokens may go on from here, with the bits of one that is read from
+  /// its first token. No longer, once what is held depends on where a prompt ended.
+  virtual bool serves_prompts() const { return true; }
 
   /// Bytes really held: every buffer and index, in whole pages where memory comes in pages.
   virtual int64_t bytes() const = 0;
@@ -90,6 +93,7 @@ class KvCache {
   virtual void store(int64_t layer, const Rows& keys, const Rows& values, int64_t first, int64_t count) = 0;
   virtual void forget(int64_t length) = 0;
   void set_length(int64_t length) { lengths_.assign(lengths_.size(), length); }
+  void set_length(int64_t layer, int64_t length) { lengths_[static_cast<size_t>(layer)] = length; }
 
  private:
   std::shared_ptr<const CacheKind> kind_;

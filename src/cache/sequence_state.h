@@ -39,6 +39,8 @@ struct SequenceState {
   /// Whether fork() can cut it to any prefix. What a recurrent layer remembers cannot be cut: it can only be had from a
   /// snapshot, a fork that was made at that length.
   bool can_truncate() const;
+  /// KvCache::serves_prompts().
+  bool serves_prompts() const { return !cache || cache->serves_prompts(); }
   /// A state of its own that has seen the first `length` tokens and has room for `capacity`. Where the state cannot be
   /// cut, `length` must be position().
   std::unique_ptr<SequenceState> fork(int64_t length, int64_t capacity) const;

@@ -112,6 +112,7 @@ void run_chat(const ChatArguments& arguments, Invocation&) {
   for (const std::string& note : opened.model->notes()) std::cerr << "note: " << note << "\n";
   if (!arguments.generation.ignore_eos) std::cerr << "note: " << opened.describe_ends() << "\n";
   decode::EngineOptions options;
+  options.keep_compressed = !arguments.generation.save_cache.empty();
   options.sampled_tokens = opened.sampled_tokens();
   decode::Engine engine(*opened.model, options);
   if (const int64_t loaded = load_cache(arguments.generation, opened, engine); loaded > 0) {

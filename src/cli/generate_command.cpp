@@ -52,6 +52,7 @@ void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
   request.max_tokens =
       std::max<int64_t>(0, std::min(request.max_tokens, opened.model->config().context - prompt_tokens));
   decode::EngineOptions options;
+  options.keep_compressed = !arguments.generation.save_cache.empty();
   options.sampled_tokens = opened.sampled_tokens();
   if (flags.save_cache.empty() && flags.load_cache.empty()) options.prefix_memory = 0;
   decode::Engine engine(*opened.model, options);

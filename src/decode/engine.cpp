@@ -94,7 +94,7 @@ void Engine::check_request(const GenerationRequest& request) const {
     base::check(token >= 0 && token < model_.config().options.vocabulary, "prompt: expected token ids below {}, got {}",
                 model_.config().options.vocabulary, token);
   }
-  const int64_t bytes = model_.decoder().sequence_bytes(*kind_of(request.policy), prompt + request.max_tokens);
+  const int64_t bytes = model_.decoder().sequence_bytes(*kind_of(request.policy), prompt + request.max_tokens, prompt);
   base::check(bytes <= options_.cache_memory, "a cache of {} tokens takes {}, and all caches together may hold {}",
               prompt + request.max_tokens, bytes_text(bytes), bytes_text(options_.cache_memory));
 }
@@ -105,7 +105,7 @@ int64_t Engine::submit(GenerationRequest request, GenerationEvents events) {
   sequence->kind = kind_of(request.policy);
   sequence->request = std::move(request);
   sequence->events = std::move(events);
-  sequence->reserved = model_.decoder().sequence_bytes(*sequence->kind, sequence->capacity());
+  sequence->reserved = model_.decoder().sequence_bytes(*sequence->kind, sequence->capacity(), sequence->prompt_size());
   const std::lock_guard lock(mutex_);
   const int64_t id = next_id_++;
   sequence->id = id;
@@ -200,6 +200,7 @@ void Engine::open_state(Sequence& sequence) {
     best = prefixes_.longest(reusable, key);
     for (const auto& other : running_) {
       if (!other->state || !other->shares_prefixes() || key_of(*other) != key) continue;
+      if (!other->state->serves_prompts()) continue;
       const int64_t same = usable_prefix(*other->state, reusable);
       if (same > best) {
         best = same;
@@ -256,15 +257,27 @@ int64_t Engine::next_stop(const Sequence& sequence) const {
 // After a part of a sequence that is being read.
 void Engine::after_part(Sequence& sequence) {
   const int64_t held = sequence.held();
-  if (held == sequence.prompt_size()) sequence.state->cache->end_of_prompt();
+  if (held == sequence.prompt_size()) {
+    if (sequence.kind->compresses_prompts() && sequence.shares_prefixes()) keep_copy(sequence);
+    sequence.state->cache->end_of_prompt();
+    if (sequence.first_reading()) {
+      const int64_t reserved = model_.decoder().sequence_bytes(*sequence.kind, sequence.capacity());
+      reserved_ += reserved - sequence.reserved;
+      sequence.reserved = reserved;
+    }
+  }
   if (sequence.state->can_truncate() || !sequence.shares_prefixes() || held < kShortestPrefix) return;
   // All but the last token of a prompt serves whoever sends it again.
   const bool due = held == sequence.prompt_size() - 1 || held % kSnapshotEvery == 0;
-  // Snapshots come on top of what running sequences have reserved, and together they keep to the limit.
-  const int64_t room = options_.cache_memory - reserved_ - prefixes_.bytes();
-  if (due && sequence.state->bytes() <= room) {
-    prefixes_.keep(sequence.state->fork(held, held), key_of(sequence));
-  }
+  if (due) keep_copy(sequence);
+}
+
+// Copies come on top of what running sequences have reserved, and together they keep to the limit.
+void Engine::keep_copy(const Sequence& sequence) {
+  const int64_t held = sequence.held();
+  if (held < kShortestPrefix || sequence.state->bytes() > options_.cache_memory - reserved_ - prefixes_.bytes()) return;
+  if (!sequence.state->serves_prompts()) return;
+  prefixes_.keep(sequence.state->fork(held, held), key_of(sequence));
 }
 
 std::vector<Engine::Part> Engine::plan() const {
@@ -442,7 +455,10 @@ void Engine::end(Sequence& sequence, Finish finish, const std::string& error) {
   const PrefixKey key = key_of(sequence);
   std::unique_ptr<cache::SequenceState> state = std::move(sequence.state);
   if (finish == Finish::stop || finish == Finish::length) {
-    if (sequence.shares_prefixes()) prefixes_.keep(std::move(state), key);
+    const bool serves = state->serves_prompts();
+    if (sequence.shares_prefixes() && (serves || options_.keep_compressed)) {
+      prefixes_.keep(std::move(state), key, serves);
+    }
   } else {
     state.reset();
   }

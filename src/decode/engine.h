@@ -112,7 +112,7 @@ class Engine {
     GenerationEvents events;
     std::shared_ptr<const cache::CacheKind> kind = {};
     std::unique_ptr<cache::SequenceState> state = {};
-    int64_t reserved = 0;  // bytes of its cache when it is full
+    int64_t reserved = 0;  // bytes of its cache: the most while its prompt is read, then when it is full
     int64_t reused = 0;
     std::vector<int64_t> generated = {};
 
@@ -144,6 +144,7 @@ class Engine {
   void open_state(Sequence& sequence);
   int64_t next_stop(const Sequence& sequence) const;
   void after_part(Sequence& sequence);
+  void keep_copy(const Sequence& sequence);
   static models::Hook hook_of(const std::vector<Part>& parts);
   void renew_outgrown();
   std::vector<Part> plan() const;

@@ -13,6 +13,8 @@ struct EngineOptions {
   int64_t cache_memory = 0;
   int64_t prefix_memory = -1;
   int64_t sampled_tokens = 0;
+  /// Keep ended sequences whose prompts were compressed too, for find_prefix(): they serve no other prompts.
+  bool keep_compressed = false;
 
   template <class Visitor>
   void visit(Visitor& v) {

@@ -19,28 +19,29 @@ void PrefixStore::drop(std::list<Entry>::iterator entry) {
   entries_.erase(entry);
 }
 
-void PrefixStore::keep(std::unique_ptr<cache::SequenceState> state, const PrefixKey& key) {
+void PrefixStore::keep(std::unique_ptr<cache::SequenceState> state, const PrefixKey& key, bool serves) {
   const int64_t bytes = state->bytes();
   if (bytes > limit_) return;
   for (auto entry = entries_.begin(); entry != entries_.end();) {
     const auto known = entry++;
     if (known->key != key) continue;
     // A state adds nothing where another one serves all its tokens.
-    if (usable_prefix(*known->state, state->tokens) == state->position()) return;
+    if (serves && known->usable(state->tokens) == state->position()) return;
     // One that cannot be cut stays useful beside those that went on from it.
-    if (state->can_truncate() && common_prefix(known->state->tokens, state->tokens) == known->state->position()) {
+    if (serves && state->can_truncate() &&
+        common_prefix(known->state->tokens, state->tokens) == known->state->position()) {
       drop(known);
     }
   }
   while (bytes_ + bytes > limit_) drop(std::prev(entries_.end()));
   bytes_ += bytes;
-  entries_.push_front({std::move(state), key, bytes});
+  entries_.push_front({std::move(state), key, bytes, serves});
 }
 
 int64_t PrefixStore::longest(std::span<const int64_t> tokens, const PrefixKey& key) const {
   int64_t longest = 0;
   for (const Entry& entry : entries_) {
-    if (entry.key == key) longest = std::max(longest, usable_prefix(*entry.state, tokens));
+    if (entry.key == key) longest = std::max(longest, entry.usable(tokens));
   }
   return longest;
 }
@@ -48,7 +49,7 @@ int64_t PrefixStore::longest(std::span<const int64_t> tokens, const PrefixKey& k
 std::unique_ptr<cache::SequenceState> PrefixStore::fork(std::span<const int64_t> tokens, const PrefixKey& key,
                                                         int64_t length, int64_t capacity) {
   for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
-    if (entry->key != key || usable_prefix(*entry->state, tokens) < length) continue;
+    if (entry->key != key || entry->usable(tokens) < length) continue;
     if (!entry->state->can_truncate() && entry->state->position() != length) continue;
     std::unique_ptr<cache::SequenceState> state = entry->state->fork(length, capacity);
     entries_.splice(entries_.begin(), entries_, entry);

@@ -32,7 +32,8 @@ class PrefixStore {
  public:
   explicit PrefixStore(int64_t limit) : limit_(limit) {}
 
-  void keep(std::unique_ptr<cache::SequenceState> state, const PrefixKey& key);
+  /// One that is not to serve prompts is only found by find().
+  void keep(std::unique_ptr<cache::SequenceState> state, const PrefixKey& key, bool serves = true);
   /// The longest prefix of `tokens` that some state of this key serves; 0: none.
   int64_t longest(std::span<const int64_t> tokens, const PrefixKey& key) const;
   /// A fork of a state at that prefix, of `length` tokens, with room for `capacity`; null where there is none.
@@ -49,6 +50,9 @@ class PrefixStore {
     std::unique_ptr<cache::SequenceState> state;
     PrefixKey key;
     int64_t bytes = 0;
+    bool serves = true;
+
+    int64_t usable(std::span<const int64_t> tokens) const { return serves ? usable_prefix(*state, tokens) : 0; }
   };
   void drop(std::list<Entry>::iterator entry);
 

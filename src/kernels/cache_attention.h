@@ -17,6 +17,9 @@ struct CacheAttentionSequence {
   int64_t first_position = 0;           // of the first query
   const void* const* keys = nullptr;    // [kv_heads]
   const void* const* values = nullptr;  // [kv_heads]
+  /// [count, heads], or null: the logarithm to base 2 of the softmax's denominator, sum_j exp(scale * q[i, h]·k_j), by
+  /// which attention over parts of a past is put together (combine_attention).
+  float* log_sums = nullptr;
 };
 
 /// Causal attention of new tokens over a cache:
@@ -38,6 +41,19 @@ struct CacheAttention {
 /// sequences, nor on the number of threads. (As long as keys and values are finite.) For this positions are cut at
 /// multiples of 256: within such a split softmax is taken whole, and splits are combined in order.
 void cache_attention(const CacheAttention& args, base::ThreadPool& pool);
+
+/// Attention over two parts of a past from that over each: for every row r < rows, both attend to something,
+///   out[r] = (2^a[r] out[r] + 2^b[r] other[r]) / (2^a[r] + 2^b[r]),   a[r] = log2(2^a[r] + 2^b[r]),
+/// with out rows of `width`, head_rows of them to a token, tokens out_stride apart; `other` [rows, width].
+struct CombineAttention {
+  float* out = nullptr;
+  int64_t out_stride = 0;
+  const float* other = nullptr;
+  float* log_sums = nullptr;              // a, [rows]
+  const float* other_log_sums = nullptr;  // b, [rows]
+  int64_t rows = 0, head_rows = 1, width = 0;
+};
+void combine_attention(const CombineAttention& args);
 
 namespace ref {
 void cache_attention(const CacheAttention& args);

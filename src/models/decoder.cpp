@@ -231,8 +231,9 @@ std::unique_ptr<cache::SequenceState> Decoder::new_sequence(const cache::CacheKi
   return state;
 }
 
-int64_t Decoder::sequence_bytes(const cache::CacheKind& kind, int64_t capacity) const {
-  int64_t bytes = kind.bytes(cache_shape(capacity));
+int64_t Decoder::sequence_bytes(const cache::CacheKind& kind, int64_t capacity, int64_t prompt) const {
+  const cache::CacheShape shape = cache_shape(capacity);
+  int64_t bytes = prompt > 0 ? kind.reading_bytes(shape, prompt) : kind.bytes(shape);
   for (const Layer& layer : layers_) bytes += layer.mixer->initial_state().bytes();
   return bytes;
 }

@@ -56,8 +56,8 @@ class Decoder {
   cache::CacheShape cache_shape(int64_t capacity) const;
   /// A sequence that has seen nothing, with room for `capacity` tokens.
   std::unique_ptr<cache::SequenceState> new_sequence(const cache::CacheKind& kind, int64_t capacity) const;
-  /// Bytes that new_sequence() holds when it is full.
-  int64_t sequence_bytes(const cache::CacheKind& kind, int64_t capacity) const;
+  /// Bytes that new_sequence() holds when it is full, or, with a `prompt`, the most from there to when it is read.
+  int64_t sequence_bytes(const cache::CacheKind& kind, int64_t capacity, int64_t prompt = 0) const;
 
   const DecoderOptions& options() const { return options_; }
   int64_t input_dims() const { return input_dims_; }

@@ -1,6 +1,7 @@
 #include "kernels/cache_attention.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <vector>
 
@@ -63,6 +64,13 @@ struct AttentionRows {
 HWY_INLINE int64_t PlaceOf(const AttentionRows& block, int64_t r, int64_t stride) {
   const int64_t head = block.piece.kv_head * block.group + r % block.group;
   return (block.piece.token + r / block.group) * stride + head * block.args.head_dim;
+}
+
+inline void KeepLogSum(const AttentionRows& block, int64_t r, const SplitSums& total) {
+  const CacheAttentionSequence& s = block.args.sequences[block.piece.sequence];
+  if (s.log_sums == nullptr) return;
+  const int64_t head = block.piece.kv_head * block.group + r % block.group;
+  s.log_sums[(block.piece.token + r / block.group) * block.args.heads + head] = total.top + std::log2(total.sum);
 }
 
 /// AttentionRows [first, first + rows) over one split, keys and values in some storage, straight from the cache or,
@@ -185,6 +193,7 @@ void RunPiece(const CacheAttention& args, const AttentionPiece& piece) {
     WithStorage(args.storage, [&](auto kind) HWY_ATTR {
       FinishRow<kind>(totals[static_cast<std::size_t>(r)], block.values + r * width, args.head_dim, out);
     });
+    KeepLogSum(block, r, totals[static_cast<std::size_t>(r)]);
   }
 }
 
@@ -204,6 +213,7 @@ void CombinePiece(const CacheAttention& args, const AttentionPiece& all) {
     }
     float* out = s.out + PlaceOf(block, r, args.out_stride);
     WithStorage(args.storage, [&](auto kind) HWY_ATTR { FinishRow<kind>(total, values, args.head_dim, out); });
+    KeepLogSum(block, r, total);
   }
 }
 
@@ -310,6 +320,18 @@ void cache_attention(const CacheAttention& args, base::ThreadPool& pool) {
   check_cache_attention(args);
   apply_environment();
   HWY_DYNAMIC_DISPATCH(CacheAttentionTarget)(args, pool);
+}
+
+void combine_attention(const CombineAttention& args) {
+  for (int64_t r = 0; r < args.rows; ++r) {
+    float* out = args.out + r / args.head_rows * args.out_stride + r % args.head_rows * args.width;
+    const float* other = args.other + r * args.width;
+    const float top = std::max(args.log_sums[r], args.other_log_sums[r]);
+    const float a = std::exp2(args.log_sums[r] - top), b = std::exp2(args.other_log_sums[r] - top);
+    const float keep = a / (a + b), take = b / (a + b);
+    for (int64_t i = 0; i < args.width; ++i) out[i] = keep * out[i] + take * other[i];
+    args.log_sums[r] = top + std::log2(a + b);
+  }
 }
 
 }  // namespace incontext::kernels

@@ -29,6 +29,9 @@ void attend(const CacheAttention& args, const CacheAttentionSequence& s, int64_t
   }
   double sum = 0;
   for (double& value : p) sum += value = std::exp(value - highest);
+  if (s.log_sums != nullptr) {
+    s.log_sums[i * args.heads + h] = static_cast<float>(highest / std::log(2.0) + std::log2(sum));
+  }
   for (int64_t d = 0; d < args.head_dim; ++d) {
     double mean = 0;
     for (int64_t j = first; j <= position; ++j) {

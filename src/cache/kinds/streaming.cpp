@@ -1,0 +1,36 @@
+#include "cache/kinds/streaming.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "base/error.h"
+
+namespace incontext::cache {
+
+std::string StreamingKind::policy() const {
+  const std::vector<std::string> options = kept().options();
+  return options.empty() ? "streaming" : fmt::format("streaming:{}", fmt::join(options, ","));
+}
+
+// There are no codes: nobody asks for them.
+std::vector<int64_t> StreamingKind::encode(int64_t, const CacheShape&, const float*, const float*, int64_t,
+                                           std::byte*) const {
+  base::fail("[streaming] nothing is encoded");
+}
+
+void StreamingKind::attend_codes(int64_t, const CacheShape&, std::span<const CodesAttending>, float) const {
+  base::fail("[streaming] nothing is encoded");
+}
+
+void StreamingKind::check_block(int64_t, const CacheShape&, std::span<const std::byte>, const std::string&) const {
+  base::fail("[streaming] nothing is encoded");
+}
+
+std::shared_ptr<const CacheKind> make_streaming_kind(const CachePolicy& policy, const CachedModel& model) {
+  PolicyOptions options(policy);
+  const KeptExact kept = read_kept_exact(options, model, {.tail = 1024}, /*least_tail=*/1);
+  options.finish();
+  return std::make_shared<StreamingKind>(kept);
+}
+
+}  // namespace incontext::cache

@@ -1,0 +1,552 @@
+#include "kernels/sparse_attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstring>
+#include <vector>
+
+#include "base/error.h"
+#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/scratch.h"
+#include "kernels/storage.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/sparse_attention.cpp"
+#include <hwy/foreach_target.h>  // must come first
+#include <hwy/highway.h>
+
+#include "kernels/cpu/math-inl.h"
+#include "kernels/cpu/storage-inl.h"
+#include "kernels/cpu/sums-inl.h"
+
+#ifndef INCONTEXT_KERNELS_SPARSE_ATTENTION_SHARED
+#define INCONTEXT_KERNELS_SPARSE_ATTENTION_SHARED
+namespace incontext::kernels {
+
+constexpr int64_t kSparseRange = 4096;  // positions whose softmax is taken together: part of the contract
+constexpr int64_t kAtomSlice = 512;     // atoms that a piece multiplies; whose sums are added in order
+constexpr int64_t kPanelAtoms = 16;     // of SparseAttention::key_panels
+constexpr int64_t kMostGroup = 16;      // query heads that are taken together
+constexpr float kLeastWeight = 0x1p-24F;
+constexpr float kLog2OfE = 1.44269504F;
+
+/// Some query heads of one row that share a KV head. `width` floats belong to an atom, those of the heads and zeros up
+/// to a power of two.
+struct SparseItem {
+  const SparseAttentionSequence* sequence = nullptr;
+  int64_t row = 0, head = 0, heads = 0, kv_head = 0, width = 0;
+  int64_t first_range = 0, ranges = 0;  // of all ranges of the call
+  float* products = nullptr;            // [key_atoms, width]: of the queries with atoms
+  float* sums = nullptr;                // [ranges, value_atoms, width]: coefficients of atoms
+  float* tops = nullptr;                // [ranges, 2, width]: the largest score, base 2, and the sum of weights
+  float* partial = nullptr;             // [slices, heads, head_dim]
+
+  const float* query(const SparseAttention& args, int64_t h) const {
+    return sequence->q + row * sequence->q_stride + (head + h) * args.head_dim;
+  }
+};
+
+/// The codes of one KV head in a block.
+struct SparsePart {
+  const uint16_t* scales = nullptr;
+  const uint8_t* counts = nullptr;  // or null
+  const uint16_t* low = nullptr;
+  const uint8_t* high = nullptr;
+};
+
+inline SparsePart part_of(const SparseLayout& layout, const std::byte* block, int64_t head, bool values) {
+  constexpr int64_t kBlock = SparseLayout::kBlock;
+  const int64_t sparsity = values ? layout.value_sparsity : layout.key_sparsity;
+  const int64_t key_part = layout.part_bytes(layout.key_sparsity);
+  int64_t begin = head * (key_part + layout.part_bytes(layout.value_sparsity)) + (values ? key_part : 0);
+  if (layout.counted) {
+    uint32_t from = 0;
+    std::memcpy(&from, block + (head * 2 + (values ? 1 : 0)) * 4, sizeof from);
+    begin = from;
+  }
+  SparsePart part{.scales = reinterpret_cast<const uint16_t*>(block + begin)};
+  const std::byte* after = block + begin + kBlock * 2;
+  int64_t total = kBlock * sparsity;
+  if (layout.counted) {
+    part.counts = reinterpret_cast<const uint8_t*>(after);
+    after += kBlock;
+    total = 0;
+    for (int64_t p = 0; p < kBlock; ++p) total += part.counts[p];
+  }
+  part.low = reinterpret_cast<const uint16_t*>(after);
+  part.high = reinterpret_cast<const uint8_t*>(part.low + total);
+  return part;
+}
+
+/// The ladder with its signs, and steps of integers.
+struct CoefficientTable {
+  float ladder[16];
+  CoefficientTable() {
+    for (int16_t code = 0; code < 16; ++code) ladder[code] = coefficient_of(Coefficients::ladder, code);
+  }
+};
+inline const CoefficientTable kCoefficientTable;
+
+template <Coefficients kKind>
+inline float coefficient_at(const SparsePart& part, int64_t i) {
+  if constexpr (kKind == Coefficients::ladder) return kCoefficientTable.ladder[part.low[i] >> 12];
+  const auto bits = static_cast<int16_t>(part.high[i] << 8 | part.low[i] >> 12 << 4);
+  return static_cast<float>(bits >> 4) * (1.0F / 2047);
+}
+
+}  // namespace incontext::kernels
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace incontext::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+/// Vectors of kWidth floats, as several where the machine's are shorter.
+template <std::size_t kWidth>
+struct Wide {
+  static constexpr std::size_t kOne = std::min(kWidth, static_cast<std::size_t>(kLanes));
+  static constexpr std::size_t kParts = kWidth / kOne;
+  using D = hn::FixedTag<float, kOne>;
+  using V = hn::Vec<D>;
+  V part[kParts];
+
+  static HWY_INLINE Wide Load(const float* from) {
+    Wide w;
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < kParts; ++i) w.part[i] = hn::LoadU(D(), from + i * kOne);
+    return w;
+  }
+  static HWY_INLINE Wide Zero() {
+    Wide w;
+#pragma GCC unroll 4
+    for (V& each : w.part) each = hn::Zero(D());
+    return w;
+  }
+  HWY_INLINE void Store(float* to) const {
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < kParts; ++i) hn::StoreU(part[i], D(), to + i * kOne);
+  }
+  /// this + factor * other.
+  HWY_INLINE Wide Plus(float factor, const Wide& other) const {
+    Wide w;
+    const V f = hn::Set(D(), factor);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < kParts; ++i) w.part[i] = hn::MulAdd(f, other.part[i], part[i]);
+    return w;
+  }
+  HWY_INLINE Wide Times(float factor) const {
+    Wide w;
+    const V f = hn::Set(D(), factor);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < kParts; ++i) w.part[i] = hn::Mul(f, part[i]);
+    return w;
+  }
+  HWY_INLINE bool AllBelow(float bound) const {
+    bool all = true;
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < kParts; ++i) all = all && hn::AllTrue(D(), hn::Lt(part[i], hn::Set(D(), bound)));
+    return all;
+  }
+};
+
+/// Products of up to four queries with the atoms of one panel: out[lane * stride + h].
+template <std::size_t kHeads>
+HWY_INLINE void PanelProducts(const uint16_t* panel, int64_t dim, const float* const* q, float* out, int64_t stride) {
+  constexpr std::size_t kOne = std::min(std::size_t{16}, static_cast<std::size_t>(kLanes));
+  constexpr std::size_t kParts = 16 / kOne;
+  const hn::FixedTag<float, kOne> d;
+  using V = hn::Vec<decltype(d)>;
+  V sums[kHeads][kParts];
+#pragma GCC unroll 4
+  for (std::size_t h = 0; h < kHeads; ++h) {
+#pragma GCC unroll 16
+    for (std::size_t p = 0; p < kParts; ++p) sums[h][p] = hn::Zero(d);
+  }
+  for (int64_t k = 0; k < dim; ++k) {
+    V atoms[kParts];
+#pragma GCC unroll 16
+    for (std::size_t p = 0; p < kParts; ++p) {
+      atoms[p] = LoadStored<Storage::f16>(d, panel + k * kPanelAtoms + static_cast<int64_t>(p * kOne));
+    }
+#pragma GCC unroll 4
+    for (std::size_t h = 0; h < kHeads; ++h) {
+      const V query = hn::Set(d, q[h][k]);
+#pragma GCC unroll 16
+      for (std::size_t p = 0; p < kParts; ++p) sums[h][p] = hn::MulAdd(atoms[p], query, sums[h][p]);
+    }
+  }
+  HWY_ALIGN float lanes[kHeads][16];
+#pragma GCC unroll 4
+  for (std::size_t h = 0; h < kHeads; ++h) {
+#pragma GCC unroll 16
+    for (std::size_t p = 0; p < kParts; ++p) hn::Store(sums[h][p], d, lanes[h] + p * kOne);
+  }
+  for (int64_t lane = 0; lane < kPanelAtoms; ++lane) {
+#pragma GCC unroll 4
+    for (std::size_t h = 0; h < kHeads; ++h) out[lane * stride + static_cast<int64_t>(h)] = lanes[h][lane];
+  }
+}
+
+/// Products of all items' queries with a slice of the atoms.
+inline void MultiplyAtoms(const SparseAttention& args, std::span<const SparseItem> items, int64_t slice) {
+  const int64_t panels = (args.key_atoms + kPanelAtoms - 1) / kPanelAtoms, of_slice = kAtomSlice / kPanelAtoms;
+  for (int64_t panel = slice * of_slice; panel < std::min(panels, (slice + 1) * of_slice); ++panel) {
+    const uint16_t* atoms = args.key_panels + panel * args.head_dim * kPanelAtoms;
+    for (const SparseItem& item : items) {
+      float* out = item.products + panel * kPanelAtoms * item.width;
+      int64_t h = 0;
+      const float* q[4];
+      for (; h < item.heads; h += 4) {
+        const int64_t count = std::min<int64_t>(4, item.heads - h);
+        for (int64_t i = 0; i < count; ++i) q[i] = item.query(args, h + i);
+        if (count == 4) PanelProducts<4>(atoms, args.head_dim, q, out + h, item.width);
+        if (count == 3) PanelProducts<3>(atoms, args.head_dim, q, out + h, item.width);
+        if (count == 2) PanelProducts<2>(atoms, args.head_dim, q, out + h, item.width);
+        if (count == 1) PanelProducts<1>(atoms, args.head_dim, q, out + h, item.width);
+      }
+      for (int64_t fill = item.heads; fill < item.width; ++fill) {
+        for (int64_t lane = 0; lane < kPanelAtoms; ++lane) out[lane * item.width + fill] = 0;
+      }
+    }
+  }
+}
+
+/// Calls with_position(j, first non-zero, non-zeros) for positions [begin, end) of a block.
+template <class Work>
+HWY_INLINE void ForEachPosition(const SparsePart& part, int64_t sparsity, int64_t begin, int64_t end,
+                                const Work& work) {
+  int64_t at = 0;
+  if (part.counts == nullptr) {
+    for (int64_t j = begin; j < end; ++j) work(j, j * sparsity, sparsity);
+    return;
+  }
+  for (int64_t j = 0; j < begin; ++j) at += part.counts[j];
+  for (int64_t j = begin; j < end; ++j) {
+    work(j, at, part.counts[j]);
+    at += part.counts[j];
+  }
+}
+
+/// scores[j] = scale of the code times its look-ups, for the heads of an item.
+template <Coefficients kKind, std::size_t kWidth>
+HWY_INLINE void ScoreBlock(const SparsePart& part, int64_t sparsity, const float* products, int64_t begin, int64_t end,
+                           float factor, float* scores) {
+  using W = Wide<kWidth>;
+  ForEachPosition(part, sparsity, begin, end, [&](int64_t j, int64_t first, int64_t count) HWY_ATTR {
+    W even = W::Zero(), odd = W::Zero();
+    int64_t i = first;
+    for (; i + 2 <= first + count; i += 2) {
+      even = even.Plus(coefficient_at<kKind>(part, i),
+                       W::Load(products + (part.low[i] & 0xFFF) * static_cast<int64_t>(kWidth)));
+      odd = odd.Plus(coefficient_at<kKind>(part, i + 1),
+                     W::Load(products + (part.low[i + 1] & 0xFFF) * static_cast<int64_t>(kWidth)));
+    }
+    if (i < first + count) {
+      even = even.Plus(coefficient_at<kKind>(part, i),
+                       W::Load(products + (part.low[i] & 0xFFF) * static_cast<int64_t>(kWidth)));
+    }
+    even.Plus(1.0F, odd)
+        .Times(factor * from_f16(part.scales[j]))
+        .Store(scores + (j - begin) * static_cast<int64_t>(kWidth));
+  });
+}
+
+/// sums[atom] += weight of the position times coefficient, for the heads of an item.
+template <Coefficients kKind, std::size_t kWidth>
+HWY_INLINE void SumBlock(const SparsePart& part, int64_t sparsity, const float* weights, int64_t begin, int64_t end,
+                         float* sums) {
+  using W = Wide<kWidth>;
+  ForEachPosition(part, sparsity, begin, end, [&](int64_t j, int64_t first, int64_t count) HWY_ATTR {
+    const W weight = W::Load(weights + (j - begin) * static_cast<int64_t>(kWidth));
+    if (weight.AllBelow(kLeastWeight)) return;
+    const W scaled = weight.Times(from_f16(part.scales[j]));
+    for (int64_t i = first; i < first + count; ++i) {
+      float* sum = sums + (part.low[i] & 0xFFF) * static_cast<int64_t>(kWidth);
+      W::Load(sum).Plus(coefficient_at<kKind>(part, i), scaled).Store(sum);
+    }
+  });
+}
+
+/// Weights 2^(score - top) in place of scores [positions, kWidth]; the tops and the sums of weights of each head.
+template <std::size_t kWidth>
+HWY_INLINE void SoftmaxPositions(float* scores, int64_t positions, float* tops, float* sums) {
+  constexpr std::size_t kPattern = std::max(kWidth, static_cast<std::size_t>(kLanes));
+  constexpr std::size_t kVectors = kPattern / static_cast<std::size_t>(kLanes);
+  const Full d;
+  using V = hn::Vec<Full>;
+  // Filled up to whole patterns with what has no weight.
+  const int64_t size = positions * static_cast<int64_t>(kWidth);
+  const int64_t padded =
+      (size + static_cast<int64_t>(kPattern) - 1) / static_cast<int64_t>(kPattern) * static_cast<int64_t>(kPattern);
+  std::fill(scores + size, scores + padded, -INFINITY);
+  V most[kVectors], total[kVectors];
+  for (std::size_t v = 0; v < kVectors; ++v) {
+    most[v] = hn::Set(d, -INFINITY);
+    total[v] = hn::Zero(d);
+  }
+  for (int64_t i = 0; i < padded; i += static_cast<int64_t>(kPattern)) {
+#pragma GCC unroll 16
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      most[v] = hn::Max(most[v], hn::LoadU(d, scores + i + static_cast<int64_t>(v) * kLanes));
+    }
+  }
+  float pattern[kPattern];
+  const auto fold = [&](const V(&from)[kVectors], float* out, const auto& join) HWY_ATTR {
+    for (std::size_t v = 0; v < kVectors; ++v) hn::StoreU(from[v], d, pattern + v * static_cast<std::size_t>(kLanes));
+    for (std::size_t h = 0; h < kWidth; ++h) {
+      out[h] = pattern[h];
+      for (std::size_t i = h + kWidth; i < kPattern; i += kWidth) out[h] = join(out[h], pattern[i]);
+    }
+  };
+  fold(most, tops, [](float a, float b) { return std::max(a, b); });
+  V top[kVectors];
+  for (std::size_t i = 0; i < kPattern; ++i) pattern[i] = tops[i % kWidth];
+  for (std::size_t v = 0; v < kVectors; ++v) top[v] = hn::LoadU(d, pattern + v * static_cast<std::size_t>(kLanes));
+  const V nothing = hn::Set(d, -126.0F);
+  for (int64_t i = 0; i < padded; i += static_cast<int64_t>(kPattern)) {
+#pragma GCC unroll 16
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      float* at = scores + i + static_cast<int64_t>(v) * kLanes;
+      const V below = hn::Sub(hn::LoadU(d, at), top[v]);
+      const V weight = hn::IfThenElseZero(hn::Gt(below, nothing), Exp2(d, below));
+      total[v] = hn::Add(total[v], weight);
+      hn::StoreU(weight, d, at);
+    }
+  }
+  fold(total, sums, [](float a, float b) { return a + b; });
+}
+
+/// One range of positions of an item.
+template <Coefficients kKind, std::size_t kWidth>
+void AttendRange(const SparseAttention& args, const SparseItem& item, int64_t range) {
+  constexpr int64_t kBlock = SparseLayout::kBlock;
+  const SparseAttentionSequence& s = *item.sequence;
+  const int64_t place = item.first_range + range;  // in multiples of kSparseRange from position 0
+  const int64_t first = std::max(s.first, place * kSparseRange), last = std::min(s.last, (place + 1) * kSparseRange);
+  constexpr auto kW = static_cast<int64_t>(kWidth);
+  float* scores = scratch(Scratch::scores, (kSparseRange + kLanes) * kW);
+  const auto for_each_block = [&](bool values, const auto& work) HWY_ATTR {
+    for (int64_t block = first / kBlock; block * kBlock < last; ++block) {
+      const int64_t begin = std::max(first, block * kBlock), end = std::min(last, (block + 1) * kBlock);
+      work(part_of(args.layout, s.blocks[block], item.kv_head, values), begin - block * kBlock, end - block * kBlock,
+           scores + (begin - first) * kW);
+    }
+  };
+  const float factor = args.scale * kLog2OfE;
+  for_each_block(false, [&](const SparsePart& part, int64_t begin, int64_t end, float* at) HWY_ATTR {
+    ScoreBlock<kKind, kWidth>(part, args.layout.key_sparsity, item.products, begin, end, factor, at);
+  });
+  float* tops = item.tops + range * 2 * kW;
+  SoftmaxPositions<kWidth>(scores, last - first, tops, tops + kW);
+  float* sums = item.sums + range * args.value_atoms * kW;
+  std::fill_n(sums, args.value_atoms * kW, 0.0F);
+  for_each_block(true, [&](const SparsePart& part, int64_t begin, int64_t end, const float* at) HWY_ATTR {
+    SumBlock<kKind, kWidth>(part, args.layout.value_sparsity, at, begin, end, sums);
+  });
+}
+
+template <Coefficients kKind>
+void AttendRangeOf(const SparseAttention& args, const SparseItem& item, int64_t range) {
+  switch (item.width) {
+    case 1:
+      return AttendRange<kKind, 1>(args, item, range);
+    case 2:
+      return AttendRange<kKind, 2>(args, item, range);
+    case 4:
+      return AttendRange<kKind, 4>(args, item, range);
+    case 8:
+      return AttendRange<kKind, 8>(args, item, range);
+    default:
+      return AttendRange<kKind, 16>(args, item, range);
+  }
+}
+
+inline void AttendRangeOfItem(const SparseAttention& args, const SparseItem& item, int64_t range) {
+  if (args.layout.coefficients == Coefficients::ladder) {
+    AttendRangeOf<Coefficients::ladder>(args, item, range);
+  } else {
+    AttendRangeOf<Coefficients::integer>(args, item, range);
+  }
+}
+
+/// The factor of each range's weights: 2^(its top - the highest), [ranges, width].
+inline void RangeFactors(const SparseItem& item, float* factors, float* highest) {
+  for (int64_t h = 0; h < item.width; ++h) {
+    highest[h] = -INFINITY;
+    for (int64_t range = 0; range < item.ranges; ++range)
+      highest[h] = std::max(highest[h], item.tops[range * 2 * item.width + h]);
+    for (int64_t range = 0; range < item.ranges; ++range) {
+      factors[range * item.width + h] = std::exp2(item.tops[range * 2 * item.width + h] - highest[h]);
+    }
+  }
+}
+
+/// The share of a slice of atoms in the outputs of an item.
+void MultiplySums(const SparseAttention& args, const SparseItem& item, int64_t slice) {
+  const int64_t dim = args.head_dim, width = item.width;
+  const int64_t first = slice * kAtomSlice, last = std::min(args.value_atoms, first + kAtomSlice);
+  float* factors = scratch(Scratch::left, item.ranges * width);
+  float highest[kMostGroup];
+  RangeFactors(item, factors, highest);
+  float* out = item.partial + slice * item.heads * dim;
+  std::fill_n(out, item.heads * dim, 0.0F);
+  float* row = scratch(Scratch::right, dim);
+  for (int64_t atom = first; atom < last; ++atom) {
+    float sums[kMostGroup] = {};
+    bool any = false;
+    for (int64_t range = 0; range < item.ranges; ++range) {
+      const float* of_range = item.sums + (range * args.value_atoms + atom) * width;
+      for (int64_t h = 0; h < width; ++h) sums[h] += factors[range * width + h] * of_range[h];
+    }
+    for (int64_t h = 0; h < item.heads; ++h) any = any || sums[h] != 0;
+    if (!any) continue;
+    const uint16_t* halves = args.value_rows + atom * dim;
+    ForEachVector(dim,
+                  [&](auto d, int64_t i) HWY_ATTR { hn::StoreU(LoadStored<Storage::f16>(d, halves + i), d, row + i); });
+    for (int64_t h = 0; h < item.heads; ++h) {
+      float* to = out + h * dim;
+      ForEachVector(dim, [&](auto d, int64_t i) HWY_ATTR {
+        hn::StoreU(hn::MulAdd(hn::Set(d, sums[h]), hn::LoadU(d, row + i), hn::LoadU(d, to + i)), d, to + i);
+      });
+    }
+  }
+}
+
+/// Outputs and log-sums of an item.
+void FinishItem(const SparseAttention& args, const SparseItem& item, int64_t slices) {
+  const int64_t dim = args.head_dim, width = item.width;
+  float* factors = scratch(Scratch::left, item.ranges * width);
+  float highest[kMostGroup];
+  RangeFactors(item, factors, highest);
+  const SparseAttentionSequence& s = *item.sequence;
+  for (int64_t h = 0; h < item.heads; ++h) {
+    float sum = 0;
+    for (int64_t range = 0; range < item.ranges; ++range) {
+      sum += factors[range * width + h] * item.tops[(range * 2 + 1) * width + h];
+    }
+    float* out = s.out + (item.row * args.heads + item.head + h) * dim;
+    const float* mean = args.value_mean == nullptr ? nullptr : args.value_mean + item.kv_head * dim;
+    ForEachVector(dim, [&](auto d, int64_t i) HWY_ATTR {
+      auto total = hn::Zero(d);
+      for (int64_t slice = 0; slice < slices; ++slice) {
+        total = hn::Add(total, hn::LoadU(d, item.partial + (slice * item.heads + h) * dim + i));
+      }
+      total = hn::Mul(total, hn::Set(d, 1 / sum));
+      hn::StoreU(mean == nullptr ? total : hn::Add(total, hn::LoadU(d, mean + i)), d, out + i);
+    });
+    float shift = 0;
+    if (args.key_mean != nullptr) {
+      const float* q = item.query(args, h);
+      const float* key = args.key_mean + item.kv_head * dim;
+      shift = args.scale * kLog2OfE * SumOf(dim, [&](auto d, int64_t i) HWY_ATTR {
+                return hn::Mul(hn::LoadU(d, q + i), hn::LoadU(d, key + i));
+              });
+    }
+    s.log_sums[item.row * args.heads + item.head + h] = highest[h] + std::log2(sum) + shift;
+  }
+}
+
+}  // namespace incontext::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace incontext::kernels {
+
+HWY_EXPORT(MultiplyAtoms);
+HWY_EXPORT(AttendRangeOfItem);
+HWY_EXPORT(MultiplySums);
+HWY_EXPORT(FinishItem);
+
+namespace {
+
+int64_t power_of_two(int64_t least) {
+  int64_t width = 1;
+  while (width < least) width *= 2;
+  return width;
+}
+
+/// Items of the call, without memory.
+std::vector<SparseItem> items_of(const SparseAttention& args) {
+  std::vector<SparseItem> items;
+  const int64_t group = args.heads / args.layout.kv_heads;
+  for (const SparseAttentionSequence& s : args.sequences) {
+    base::check(0 <= s.first && s.first < s.last, "[sparse_attention] expected some positions, got {} to {}", s.first,
+                s.last);
+    const int64_t first_range = s.first / kSparseRange;
+    const int64_t ranges = (s.last - 1) / kSparseRange - first_range + 1;
+    for (int64_t row = 0; row < s.count; ++row) {
+      for (int64_t kv_head = 0; kv_head < args.layout.kv_heads; ++kv_head) {
+        for (int64_t head = 0; head < group; head += kMostGroup) {
+          const int64_t heads = std::min(kMostGroup, group - head);
+          items.push_back({.sequence = &s,
+                           .row = row,
+                           .head = kv_head * group + head,
+                           .heads = heads,
+                           .kv_head = kv_head,
+                           .width = power_of_two(heads),
+                           .first_range = first_range,
+                           .ranges = ranges});
+        }
+      }
+    }
+  }
+  return items;
+}
+
+void attend_items(const SparseAttention& args, std::span<SparseItem> items, base::ThreadPool& pool) {
+  const int64_t padded_atoms = (args.key_atoms + kPanelAtoms - 1) / kPanelAtoms * kPanelAtoms;
+  const int64_t key_slices = (args.key_atoms + kAtomSlice - 1) / kAtomSlice;
+  const int64_t value_slices = (args.value_atoms + kAtomSlice - 1) / kAtomSlice;
+  int64_t floats = 0;
+  std::vector<std::pair<std::size_t, int64_t>> pieces;  // item, range
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    const SparseItem& item = items[i];
+    floats += padded_atoms * item.width + item.ranges * (args.value_atoms + 2) * item.width +
+              value_slices * item.heads * args.head_dim;
+    for (int64_t range = 0; range < item.ranges; ++range) pieces.emplace_back(i, range);
+  }
+  float* memory = scratch(Scratch::shared, floats);
+  for (SparseItem& item : items) {
+    item.products = memory;
+    item.sums = item.products + padded_atoms * item.width;
+    item.tops = item.sums + item.ranges * args.value_atoms * item.width;
+    item.partial = item.tops + item.ranges * 2 * item.width;
+    memory = item.partial + value_slices * item.heads * args.head_dim;
+  }
+  pool.run(key_slices, [&](int64_t slice, int) { HWY_DYNAMIC_DISPATCH(MultiplyAtoms)(args, items, slice); });
+  pool.run(static_cast<int64_t>(pieces.size()), [&](int64_t piece, int) {
+    const auto [item, range] = pieces[static_cast<std::size_t>(piece)];
+    HWY_DYNAMIC_DISPATCH(AttendRangeOfItem)(args, items[item], range);
+  });
+  pool.run(static_cast<int64_t>(items.size()) * value_slices, [&](int64_t piece, int) {
+    HWY_DYNAMIC_DISPATCH(MultiplySums)
+    (args, items[static_cast<std::size_t>(piece / value_slices)], piece % value_slices);
+  });
+  pool.run(static_cast<int64_t>(items.size()), [&](int64_t item, int) {
+    HWY_DYNAMIC_DISPATCH(FinishItem)(args, items[static_cast<std::size_t>(item)], value_slices);
+  });
+}
+
+}  // namespace
+
+void sparse_attention(const SparseAttention& args, base::ThreadPool& pool) {
+  const SparseLayout& layout = args.layout;
+  base::check(layout.kv_heads >= 1 && args.heads % layout.kv_heads == 0 && args.head_dim >= 1 && args.scale >= 0,
+              "[sparse_attention] expected heads to be a multiple of kv_heads, got {} and {}", args.heads,
+              layout.kv_heads);
+  base::check(1 <= args.key_atoms && args.key_atoms <= SparseLayout::kMostAtoms && 1 <= args.value_atoms &&
+                  args.value_atoms <= SparseLayout::kMostAtoms,
+              "[sparse_attention] expected 1 to {} atoms, got {} and {}", SparseLayout::kMostAtoms, args.key_atoms,
+              args.value_atoms);
+  apply_environment();
+  std::vector<SparseItem> items = items_of(args);
+  // So many at once that what they hold of atoms stays in the cache.
+  constexpr std::size_t kAtOnce = 16;
+  for (std::size_t first = 0; first < items.size(); first += kAtOnce) {
+    attend_items(args, std::span(items).subspan(first, std::min(kAtOnce, items.size() - first)), pool);
+  }
+}
+
+}  // namespace incontext::kernels
+#endif
