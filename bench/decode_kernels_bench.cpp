@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/machine.h"
+#include "base/statistics.h"
 #include "kernels/bandwidth.h"
 #include "kernels/cache_attention.h"
 #include "kernels/cpu/weight_bf16.h"
@@ -32,11 +33,6 @@ namespace {
 using bench::seconds;
 
 constexpr int kRepeats = 9;
-
-double median_of(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 class Bench {
  public:
@@ -58,7 +54,7 @@ class Bench {
     std::vector<double> peaks;
     report(name, operations, "GFLOP/s", work, [&] {
       peaks.push_back(measure_fma_peak(pool));
-      return median_of(peaks);
+      return base::median(peaks);
     });
   }
 
@@ -79,9 +75,9 @@ class Bench {
       work();
       times.push_back(seconds(alone) - start);
     }
-    const double rate = amount / median_of(times);
+    const double rate = amount / base::median(times);
     const double best = amount / *std::min_element(times.begin(), times.end());
-    fmt::print("{:<52} {:8.3f} ms {:7.1f} {:<7} {:6.1f} % {:6.1f} % of {:.1f}\n", name, median_of(times) * 1e3,
+    fmt::print("{:<52} {:8.3f} ms {:7.1f} {:<7} {:6.1f} % {:6.1f} % of {:.1f}\n", name, base::median(times) * 1e3,
                rate / 1e9, unit, 100 * rate / roof, 100 * best / roof, roof / 1e9);
     std::fflush(stdout);
   }

@@ -7,6 +7,7 @@
 #include "cli/generation_flags.h"
 #include "cli/shared_flags.h"
 #include "decode/engine_options.h"
+#include "eval/cache/options.h"
 #include "serve/server.h"
 #include "train/benchmark_models.h"
 
@@ -31,6 +32,10 @@ struct EvalArguments {
   std::vector<std::string> assignments;
   std::string task;
   std::vector<std::string> task_assignments;
+  eval::CacheEvaluationOptions caches;  // measured if there are policies
+  std::string out = "runs/cache-eval";
+  std::string budget;
+  double loss = 0;  // 0: none is asked for
   bool json = false;
   bool quiet = false;
   bool list_options = false;
@@ -88,7 +93,7 @@ struct BenchDecodeArguments {
   std::vector<int64_t> depths = {0, 4096, 16384};
   int64_t tokens = 24;
   int64_t prefill = 2048;
-  std::string cache = "full";
+  std::vector<std::string> caches = {"full"};
   bool json = false;
   ComputeFlags compute;
 };

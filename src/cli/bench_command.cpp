@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "base/machine.h"
+#include "base/statistics.h"
 #include "base/temporary_directory.h"
 #include "cli/commands.h"
 #include "cli/peer.h"
@@ -20,13 +21,6 @@ namespace {
 constexpr int64_t kComparedSteps = 5;
 constexpr int kRounds = 3;  // of ours and of the peer, in turn
 
-double median(std::vector<double> values) {
-  INCONTEXT_ASSERT(!values.empty());
-  std::sort(values.begin(), values.end());
-  const size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
 // Steps of this process, with nothing else measured.
 base::Json bench_own(const std::string& model, const BenchTrainArguments& arguments, const tensor::Runtime& runtime) {
   train::RunOptions options = train::benchmark_options(model);
@@ -40,7 +34,7 @@ base::Json bench_own(const std::string& model, const BenchTrainArguments& argume
   const train::BenchmarkResult result = train::measure_steps(trainer, arguments.seconds, 3);
   const double memory = base::peak_memory_bytes();
   const double peak = std::max(peak_before, measure_peak());
-  const double steps_per_second = 1 / median(result.step_seconds);
+  const double steps_per_second = 1 / base::median(result.step_seconds);
   return {{"model", model},
           {"precision", arguments.compute.precision},
           {"threads", runtime.threads},
@@ -68,7 +62,7 @@ double median_of(const std::vector<base::Json>& rows, const char* key) {
   std::vector<double> values;
   values.reserve(rows.size());
   for (const base::Json& row : rows) values.push_back(row.at(key).get<double>());
-  return median(std::move(values));
+  return base::median(std::move(values));
 }
 
 // The peer in each way it can run; then ours and the peer in its best way, in turn, each in a process of its own. Of

@@ -19,11 +19,18 @@ void add_bench_decode_command(CLI::App& bench, Invocation& invocation, const Run
   command->add_option("--prefill", arguments->prefill, "length of the prompt to time; 0: none")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command->add_option("--cache", arguments->cache, "cache policy")->capture_default_str();
+  command
+      ->add_option("--cache", arguments->caches,
+                   "cache policy; may be given again, and policies are then measured in turn")
+      ->type_name("POLICY")
+      ->expected(1)
+      ->take_all()
+      ->capture_default_str();
   command->add_flag("--json", arguments->json, "print one JSON object");
   arguments->compute.add_to(*command);
   arguments->compute.add_inference_precision_to(*command);
-  command->footer("Example:\n  incontext bench decode models/Llama-3.2-1B --depth 0,4096,16384");
+  command->footer(
+      "Example:\n  incontext bench decode models/Llama-3.2-1B --depth 0,4096,16384 --cache full --cache full:bf16");
   command->callback([arguments, &invocation, run] { run(*arguments, invocation); });
 }
 

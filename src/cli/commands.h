@@ -53,6 +53,7 @@ void add_bench_command(CLI::App& app, Invocation& invocation, const Run<BenchTra
 // In incontext-compute alone.
 void run_train(const TrainArguments& arguments, Invocation& invocation);
 void run_eval(const EvalArguments& arguments, Invocation& invocation);
+void run_eval_caches(const EvalArguments& arguments, Invocation& invocation);  // of run_eval
 void run_generate(const GenerateArguments& arguments, Invocation& invocation);
 void run_chat(const ChatArguments& arguments, Invocation& invocation);
 void run_serve(const ServeArguments& arguments, Invocation& invocation);

@@ -38,7 +38,9 @@ std::vector<base::Record> evaluate_one(const std::string& directory, const EvalA
                                        const eval::EvaluationOptions& options, torch::Device device,
                                        const std::string& command) {
   models::RunFolder run = models::find_run(directory);
-  base::check(run.run.has_value(), "{}: not a run directory: config.yaml is missing", directory);
+  base::check(run.run.has_value(),
+              "{}: not a run directory: config.yaml is missing (of a language model, --cache POLICY measures caches)",
+              directory);
   change_task(arguments, run.run->task);
   models::Decoder decoder = models::open_decoder(run.checkpoint, device);
   decoder.operations() = arguments.compute.operations();
@@ -80,6 +82,9 @@ base::Json as_json(const std::vector<base::Record>& records) {
 
 void run_eval(const EvalArguments& arguments, Invocation& invocation) {
   base::check(!arguments.directories.empty(), "eval: expected a run directory (incontext eval --help)");
+  if (!arguments.caches.policies.empty()) return run_eval_caches(arguments, invocation);
+  base::check(arguments.caches.texts.empty() && arguments.budget.empty() && arguments.loss == 0,
+              "eval: --text, --budget and --loss are of language models' caches; expected --cache POLICY with them");
   eval::EvaluationOptions options;
   read_config(arguments.config, arguments.assignments, options);
   const tensor::Runtime runtime = arguments.compute.start();

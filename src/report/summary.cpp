@@ -7,7 +7,9 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "report/cache_tables.h"
 #include "report/series.h"
+#include "report/table_parts.h"
 
 namespace incontext::report {
 namespace {
@@ -17,32 +19,11 @@ using base::Record;
 
 const std::vector<std::string> kErrorKeys = {"run", "task", "prompt", "dims", "predictor", "loops"};
 
-std::string value_with_range(const Point& point) {
-  if (!(point.low < point.high)) return format_number(point.y);
-  return fmt::format("{} ({} to {})", format_number(point.y), format_number(point.low), format_number(point.high));
-}
-
 std::string value_at(const Curve& curve, double x) {
   for (const Point& point : curve.points) {
     if (point.x == x) return value_with_range(point);
   }
   return "-";
-}
-
-// Moves the columns among `candidates` that hold one value everywhere from the table into its title.
-void lift_constant_columns(Table& table, const std::set<std::string>& candidates) {
-  std::vector<std::string> lifted;
-  for (size_t column = table.columns.size(); column-- > 0;) {
-    const std::string value = table.rows.empty() ? "" : table.rows[0][column];
-    const bool constant =
-        std::all_of(table.rows.begin(), table.rows.end(), [&](const auto& row) { return row[column] == value; });
-    if (!constant || candidates.count(table.columns[column]) == 0) continue;
-    if (!value.empty()) lifted.insert(lifted.begin(), table.columns[column] + " " + value);
-    for (auto& row : table.rows) row.erase(row.begin() + static_cast<std::ptrdiff_t>(column));
-    table.columns.erase(table.columns.begin() + static_cast<std::ptrdiff_t>(column));
-    table.alignment.erase(table.alignment.begin() + static_cast<std::ptrdiff_t>(column));
-  }
-  if (!lifted.empty()) table.title += " (" + fmt::format("{}", fmt::join(lifted, ", ")) + ")";
 }
 
 std::string unit_of(const std::vector<Record>& records, const std::string& what) {
@@ -55,6 +36,9 @@ std::string unit_of(const std::vector<Record>& records, const std::string& what)
 bool is_speed(const Record& record) {
   return record.what == "steps_per_second" || record.what == "peer_steps_per_second" || record.what == "ratio";
 }
+
+// Of a cache policy (eval/cache/results.h).
+bool is_of_cache(const Record& record) { return record.setting.contains("cache"); }
 
 // What `incontext eval` measures of a language model, as against what training writes down on the way.
 bool is_of_text(const Record& record) {
@@ -234,14 +218,15 @@ Table training_table(const std::vector<Record>& merged) {
 std::vector<Table> summary_tables(const std::vector<RunRecords>& runs) {
   const std::vector<Record> merged = merge_runs(runs);
   std::vector<Table> tables;
-  for (Table& table :
-       std::vector<Table>{error_table(merged), text_table(merged), training_table(merged), speed_table(merged)}) {
+  for (Table& table : std::vector<Table>{error_table(merged), text_table(merged), training_table(merged),
+                                         speed_table(merged), divergence_table(merged), cache_cost_table(merged),
+                                         continuation_table(merged), retrieval_table(merged)}) {
     if (!table.rows.empty()) tables.push_back(std::move(table));
   }
   std::vector<std::string> names;
   names.reserve(runs.size());
   for (const RunRecords& run : runs) names.push_back(run.name);
-  base::check(!tables.empty(), "report: expected records of errors, losses or speeds in {}, got none",
+  base::check(!tables.empty(), "report: expected records of errors, losses, speeds or caches in {}, got none",
               base::enumerate_names(names));
   return tables;
 }
@@ -283,13 +268,21 @@ std::string csv_summary(const std::vector<RunRecords>& runs) {
   add("squared_error_by_loop", "loops", 7);
   for (size_t row = first; row < table.rows.size(); ++row) std::swap(table.rows[row][6], table.rows[row][7]);
   for (const Record& record : merged) {
-    if (!is_speed(record) && !is_of_text(record)) continue;
+    if (!is_speed(record) && !is_of_text(record) && !is_of_cache(record)) continue;
     std::vector<std::string> row(table.columns.size());
     row[0] = record.what;
     row[1] = setting_text(record, "run");
     row[2] = setting_text(record, "task");
     row[5] = setting_text(record, is_speed(record) ? "model" : "predictor");
     row[7] = setting_text(record, "position");
+    if (is_of_cache(record)) {
+      row[3] = setting_text(record, "question");
+      row[5] = setting_text(record, "cache");
+      row[7] = setting_text(record, "context");
+      for (const char* place : {"position", "depth"}) {
+        if (record.setting.contains(place)) row[7] += fmt::format(" {} {}", place, setting_text(record, place));
+      }
+    }
     row[8] = fmt::format("{}", record.value);
     if (record.has_interval) {
       row[9] = fmt::format("{}", record.low);
@@ -298,7 +291,7 @@ std::string csv_summary(const std::vector<RunRecords>& runs) {
     row[11] = "1";
     table.rows.push_back(std::move(row));
   }
-  base::check(!table.rows.empty(), "report: expected records of errors, losses or speeds, got none");
+  base::check(!table.rows.empty(), "report: expected records of errors, losses, speeds or caches, got none");
   return to_csv(table);
 }
 

@@ -1,23 +1,12 @@
 #include "eval/baselines/bootstrap.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/error.h"
 #include "base/random.h"
+#include "base/statistics.h"
 
 namespace incontext::eval {
-namespace {
-
-/// The q-quantile of sorted values, linear between neighbours.
-double quantile(const std::vector<double>& sorted, double q) {
-  const double place = q * static_cast<double>(sorted.size() - 1);
-  const auto below = static_cast<size_t>(std::floor(place));
-  const size_t above = std::min(below + 1, sorted.size() - 1);
-  return std::lerp(sorted[below], sorted[above], place - std::floor(place));
-}
-
-}  // namespace
 
 std::vector<Interval> bootstrap_columns(const torch::Tensor& values, const BootstrapOptions& options) {
   base::check(
@@ -45,7 +34,8 @@ std::vector<Interval> bootstrap_columns(const torch::Tensor& values, const Boots
     double sum = 0;
     for (uint64_t row = 0; row < prompts; ++row) sum += data[row * points + i];
     std::sort(means[i].begin(), means[i].end());
-    intervals.push_back({sum / static_cast<double>(prompts), quantile(means[i], tail), quantile(means[i], 1 - tail)});
+    intervals.push_back(
+        {sum / static_cast<double>(prompts), base::quantile(means[i], tail), base::quantile(means[i], 1 - tail)});
   }
   return intervals;
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/statistics.h"
 #include "kernels/cpu/dispatch.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -77,10 +78,8 @@ void ReadBandwidth::sample() {
 
 double ReadBandwidth::median() const {
   double best = 0;
-  for (std::vector<double> rates : rates_) {
-    if (rates.empty()) continue;
-    std::sort(rates.begin(), rates.end());
-    best = std::max(best, rates[rates.size() / 2]);
+  for (const std::vector<double>& rates : rates_) {
+    if (!rates.empty()) best = std::max(best, base::median(rates));
   }
   return best;
 }
