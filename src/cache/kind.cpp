@@ -1,6 +1,7 @@
 #include "cache/kind.h"
 
 #include "cache/kinds/full.h"
+#include "cache/kinds/integer.h"
 #include "cache/kinds/streaming.h"
 
 namespace incontext::cache {
@@ -15,6 +16,10 @@ base::Registry<CacheKindRow>& cache_kinds() {
   static base::Registry<CacheKindRow> table(
       "kind of cache",
       {{"full", "every key and value in f16 (full), full:bf16 or full:f32", make_full_kind},
+       {"q8_0", "llama.cpp's 8 bits, a scale for 32 channels: rotate=on, refit=on, values=q4_0, sinks=0, tail=0",
+        make_q8_0_kind},
+       {"q4_0", "llama.cpp's 4 bits: the same options, values=q8_0", make_q4_0_kind},
+       {"kivi", "keys by channel, values by token: bits=2, group=32, sinks=0, tail=128", make_kivi_kind},
        {"streaming", "the first (sinks=4) and the last positions (tail=1024) only", make_streaming_kind}});
   return table;
 }

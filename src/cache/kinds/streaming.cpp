@@ -6,9 +6,14 @@
 #include "base/error.h"
 
 namespace incontext::cache {
+namespace {
+
+const KeptExact kStreamingDefaults{.tail = 1024};
+
+}  // namespace
 
 std::string StreamingKind::policy() const {
-  const std::vector<std::string> options = kept().options();
+  const std::vector<std::string> options = kept().options(kStreamingDefaults);
   return options.empty() ? "streaming" : fmt::format("streaming:{}", fmt::join(options, ","));
 }
 
@@ -28,7 +33,7 @@ void StreamingKind::check_block(int64_t, const CacheShape&, std::span<const std:
 
 std::shared_ptr<const CacheKind> make_streaming_kind(const CachePolicy& policy, const CachedModel& model) {
   PolicyOptions options(policy);
-  const KeptExact kept = read_kept_exact(options, model, {.tail = 1024}, /*least_tail=*/1);
+  const KeptExact kept = read_kept_exact(options, model, kStreamingDefaults, /*least_tail=*/1);
   options.finish();
   return std::make_shared<StreamingKind>(kept);
 }
