@@ -2,6 +2,7 @@
 
 #include "cache/kinds/full.h"
 #include "cache/kinds/integer.h"
+#include "cache/kinds/snapkv.h"
 #include "cache/kinds/streaming.h"
 
 namespace incontext::cache {
@@ -20,7 +21,11 @@ base::Registry<CacheKindRow>& cache_kinds() {
         make_q8_0_kind},
        {"q4_0", "llama.cpp's 4 bits: the same options, values=q8_0", make_q4_0_kind},
        {"kivi", "keys by channel, values by token: bits=2, group=32, sinks=0, tail=128", make_kivi_kind},
-       {"streaming", "the first (sinks=4) and the last positions (tail=1024) only", make_streaming_kind}});
+       {"streaming", "the first (sinks=4) and the last positions (tail=1024) only", make_streaming_kind},
+       {"snapkv", "of a prompt what its last queries attend to: keep=0.25 or budget=TOKENS, window=32, kernel=7, sinks=0",
+        make_snapkv_kind},
+       {"random", "of a prompt a random choice: keep=0.25 or budget=TOKENS, seed=0, sinks=4, tail=128",
+        make_random_kind}});
   return table;
 }
 

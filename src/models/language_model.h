@@ -40,7 +40,7 @@ class LanguageModel {
 
   cache::CacheShape cache_shape(int64_t capacity) const { return decoder_.cache_shape(capacity); }
   /// What kinds of cache are opened for.
-  cache::CachedModel cached_model() const { return {.shape = cache_shape(0), .fingerprint = fingerprint_}; }
+  cache::CachedModel cached_model() const;
   /// Which rotary factors hold for a whole sequence of `tokens` tokens: cached keys serve only sequences of the same
   /// epoch (models/rope_frequencies.h).
   int64_t rope_epoch(int64_t tokens) const;

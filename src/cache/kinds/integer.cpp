@@ -1,7 +1,6 @@
 #include "cache/kinds/integer.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -72,12 +71,6 @@ class HeadCoder {
   std::vector<float> numbers_;
   std::vector<int> integers_;
 };
-
-/// The policy's text, options in one order.
-std::string policy_text(const std::string& kind, std::vector<std::string> options) {
-  std::sort(options.begin(), options.end());
-  return options.empty() ? kind : fmt::format("{}:{}", kind, fmt::join(options, ","));
-}
 
 const KeptExact kIntegerDefaults{.sinks = 0, .tail = 0};
 

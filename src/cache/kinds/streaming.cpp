@@ -1,8 +1,5 @@
 #include "cache/kinds/streaming.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include "base/error.h"
 
 namespace incontext::cache {
@@ -12,10 +9,7 @@ const KeptExact kStreamingDefaults{.tail = 1024};
 
 }  // namespace
 
-std::string StreamingKind::policy() const {
-  const std::vector<std::string> options = kept().options(kStreamingDefaults);
-  return options.empty() ? "streaming" : fmt::format("streaming:{}", fmt::join(options, ","));
-}
+std::string StreamingKind::policy() const { return policy_text("streaming", kept().options(kStreamingDefaults)); }
 
 // There are no codes: nobody asks for them.
 std::vector<int64_t> StreamingKind::encode(int64_t, const CacheShape&, const float*, const float*, int64_t,
