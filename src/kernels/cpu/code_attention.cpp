@@ -73,23 +73,35 @@ HWY_INLINE void LoadCodes(const uint8_t* row, int64_t tile, hn::Vec<Full> (&out)
 template <std::size_t kRows>
 using TileSums = hn::Vec<Full>[kRows][2];
 
-/// sums[r] += factors[r][i] * row i of codes, for a tile and i < count, in order.
+/// sums[r] += factors[r][i] * row i of codes, for a tile and i < count, in order. Meanwhile as many bytes are fetched
+/// from `ahead` on as there are rows here, for the share of a tile in them.
 template <int kBits, std::size_t kRows>
 HWY_INLINE void AddCodeRows(const float* const* factors, const uint8_t* rows, int64_t count, int64_t tile,
-                            TileSums<kRows>& sums) {
+                            const uint8_t* ahead, TileSums<kRows>& sums) {
+  constexpr int64_t kRowBytes = kCodeBlock * kBits / 8, kLine = 64;
+  constexpr int64_t kRowsOfLine = kTiles * kLine / kRowBytes;
   const Full d;
-#pragma GCC unroll 2
-  for (int64_t i = 0; i < count; ++i) {
+  const auto step = [&](int64_t i) HWY_ATTR {
     hn::Vec<Full> codes[2];
-    LoadCodes<kBits>(rows + i * (kCodeBlock * kBits / 8), tile, codes);
+    LoadCodes<kBits>(rows + i * kRowBytes, tile, codes);
 #pragma GCC unroll 4
     for (std::size_t r = 0; r < kRows; ++r) {
       const auto factor = hn::Set(d, factors[r][i]);
       sums[r][0] = hn::MulAdd(factor, codes[0], sums[r][0]);
       sums[r][1] = hn::MulAdd(factor, codes[1], sums[r][1]);
     }
+  };
+  int64_t i = 0;
+  for (; i + kRowsOfLine <= count; i += kRowsOfLine, ahead += kLine) {
+    hwy::Prefetch(ahead);
+#pragma GCC unroll 4
+    for (int64_t j = 0; j < kRowsOfLine; ++j) step(i + j);
   }
+  for (; i < count; ++i) step(i);
 }
+
+/// The part of so many rows that AddCodeRows fetches for a tile.
+HWY_INLINE int64_t FetchedBytes(const IntegerCodes& codes, int64_t rows) { return rows * codes.row_bytes() / kTiles; }
 
 /// A few queries of one KV head, and its codes.
 template <std::size_t kRows>
@@ -101,6 +113,7 @@ struct CodeRows {
   Seen seen;   // of a split
   Seen whole;  // the blocks that hold it
   int64_t split;
+  int64_t fetched;  // so far ahead lie the keys that are fetched while values are read: in the next split, if any
 
   const uint8_t* block(const uint8_t* part, int64_t position) const {
     return part + (split * kSplit + position) / kCodeBlock * args.block_bytes;
@@ -128,6 +141,7 @@ void ScoreTokenCodes(const CodeRows<kRows>& rows, float* scores) {
     const uint8_t* data = rows.block(rows.keys, j);
     const auto* scales = reinterpret_cast<const uint16_t*>(data);
     const uint8_t* first_row = data + codes.row_start(head_dim, 0);
+    const uint8_t* ahead = rows.block(rows.values, j);
     for (int64_t tile = 0; tile < kTiles; ++tile) {
       for (int64_t g = 0; g < groups; ++g) {
         const int64_t k = g * codes.group;
@@ -138,8 +152,9 @@ void ScoreTokenCodes(const CodeRows<kRows>& rows, float* scores) {
           factors[r] = rows.q[r] + k;
           sums[r][0] = sums[r][1] = hn::Set(d, base[static_cast<int64_t>(r) * groups + g]);
         }
-        AddCodeRows<kBits, kRows>(factors, first_row + k * codes.row_bytes(), std::min(codes.group, head_dim - k),
-                                  tile, sums);
+        const int64_t count = std::min(codes.group, head_dim - k);
+        AddCodeRows<kBits, kRows>(factors, first_row + k * codes.row_bytes(), count, tile, ahead, sums);
+        ahead += FetchedBytes(codes, count);
 #pragma GCC unroll 2
         for (int64_t v = 0; v < 2; ++v) {
           const int64_t at = TileCode<kBits>(tile, v);
@@ -198,7 +213,8 @@ void ScoreChannelCodes(const CodeRows<kRows>& rows, float* scores) {
       TileSums<kRows> sums;
 #pragma GCC unroll 4
       for (std::size_t r = 0; r < kRows; ++r) sums[r][0] = sums[r][1] = hn::Set(d, base[r]);
-      AddCodeRows<kBits, kRows>(factors, first_row, head_dim, tile, sums);
+      AddCodeRows<kBits, kRows>(factors, first_row, head_dim, tile,
+                                rows.block(rows.values, j) + tile * FetchedBytes(codes, head_dim), sums);
 #pragma GCC unroll 4
       for (std::size_t r = 0; r < kRows; ++r) {
         float* to = scores + static_cast<int64_t>(r) * kSplit + j;
@@ -216,6 +232,7 @@ void SumCodes(const CodeRows<kRows>& rows, const float* p, int64_t width, float*
   const IntegerCodes& codes = rows.args.values;
   const int64_t head_dim = rows.args.head_dim;
   const int64_t scale_count = codes.scales(head_dim), first_row = codes.row_start(head_dim, 0);
+  const int64_t fetched_bytes = FetchedBytes(codes, kCodeBlock);
   float* scaled = scratch(Scratch::left, static_cast<int64_t>(kRows) * kSplit);
   for (int64_t g = 0; g < codes.groups(head_dim); ++g) {
     float base[kRows];
@@ -245,8 +262,10 @@ void SumCodes(const CodeRows<kRows>& rows, const float* p, int64_t width, float*
           const float* factors[kRows];
 #pragma GCC unroll 4
           for (std::size_t r = 0; r < kRows; ++r) factors[r] = scaled + static_cast<int64_t>(r) * kSplit + j;
-          const uint8_t* first = rows.block(rows.values, j) + first_row + column * codes.row_bytes();
-          AddCodeRows<kBits, kRows>(factors, first, kCodeBlock, tile, sums);
+          const int64_t done = column * codes.row_bytes();
+          const uint8_t* first = rows.block(rows.values, j) + first_row + done;
+          const uint8_t* ahead = rows.block(rows.keys, j + rows.fetched) + done + tile * fetched_bytes;
+          AddCodeRows<kBits, kRows>(factors, first, kCodeBlock, tile, ahead, sums);
         }
 #pragma GCC unroll 4
         for (std::size_t r = 0; r < kRows; ++r) {
@@ -295,10 +314,12 @@ void AttendCodes(const CodeAttention& args, const CodePiece& piece, int64_t firs
   const int64_t width = CodeWidth(args), key_bytes = args.keys.bytes(args.head_dim);
   const auto* keys = reinterpret_cast<const uint8_t*>(s.codes) +
                      piece.kv_head * (key_bytes + args.values.bytes(args.head_dim));
-  CodeRows<kRows> rows{.args = args, .keys = keys, .values = keys + key_bytes, .q = {}, .seen = {}, .whole = {}, .split = split};
+  CodeRows<kRows> rows{.args = args, .keys = keys, .values = keys + key_bytes, .q = {}, .seen = {}, .whole = {}, .split = split, .fetched = 0};
   rows.seen = {std::max<int64_t>(0, s.first - split * kSplit), std::min(kSplit, s.last - split * kSplit)};
   rows.whole = {rows.seen.first / kCodeBlock * kCodeBlock,
                 (rows.seen.last + kCodeBlock - 1) / kCodeBlock * kCodeBlock};
+  const int64_t next = (split + 1) * kSplit, last = std::min(s.last, (piece.range + 1) * kCodeRange);
+  if (next + rows.whole.last <= (last + kCodeBlock - 1) / kCodeBlock * kCodeBlock) rows.fetched = kSplit;
   for (std::size_t r = 0; r < kRows; ++r) {
     const int64_t row = first + std::min(static_cast<int64_t>(r), count - 1);
     rows.q[r] = s.q + PlaceOfCodeRow(args, piece.kv_head, row, args.q_stride);
@@ -382,13 +403,18 @@ void CodeAttentionTarget(const CodeAttention& args, base::ThreadPool& pool) {
   for (std::size_t i = 0; i < args.sequences.size(); ++i) {
     const CodeAttentionSequence& s = args.sequences[i];
     if (s.count == 0) continue;
-    for (int64_t g = 0; g < args.kv_heads; ++g) {
-      for (int64_t range = 0; range < ranges_of(s); ++range) {
-        pieces.push_back({.sequence = i, .kv_head = g, .range = s.first / kCodeRange + range, .sums = sums});
+    // Heads share pages: those of a range follow each other, so that the pages are known when the next one reads them.
+    const int64_t ranges = ranges_of(s), size_of_piece = s.count * group * (width + 2);
+    for (int64_t range = 0; range < ranges; ++range) {
+      for (int64_t g = 0; g < args.kv_heads; ++g) {
+        pieces.push_back({.sequence = i,
+                          .kv_head = g,
+                          .range = s.first / kCodeRange + range,
+                          .sums = sums + (g * ranges + range) * size_of_piece});
         if (range == 0) heads.push_back(pieces.back());
-        sums += s.count * group * (width + 2);
       }
     }
+    sums += args.kv_heads * ranges * size_of_piece;
   }
   pool.run(static_cast<int64_t>(pieces.size()),
            [&](int64_t piece, int) { RunCodePiece(args, pieces[static_cast<std::size_t>(piece)]); });
