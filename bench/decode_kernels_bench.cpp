@@ -244,7 +244,8 @@ void bench_code_attention(Bench& bench, const std::string& form, const IntegerCo
   }
   const std::vector<float> q = random_values(count * width, 2);
   std::vector<float> out(q.size()), expected(q.size());
-  CodeAttentionSequence sequence{.q = q.data(), .out = expected.data(), .count = count, .last = blocks * kCodeBlock, .codes = codes.data()};
+  CodeAttentionSequence sequence{
+      .q = q.data(), .out = expected.data(), .count = count, .last = blocks * kCodeBlock, .codes = codes.data()};
   const CodeAttention args{.keys = keys,
                            .values = values,
                            .heads = heads,

@@ -22,7 +22,8 @@ base::Registry<CacheKindRow>& cache_kinds() {
        {"q4_0", "llama.cpp's 4 bits: the same options, values=q8_0", make_q4_0_kind},
        {"kivi", "keys by channel, values by token: bits=2, group=32, sinks=0, tail=128", make_kivi_kind},
        {"streaming", "the first (sinks=4) and the last positions (tail=1024) only", make_streaming_kind},
-       {"snapkv", "of a prompt what its last queries attend to: keep=0.25 or budget=TOKENS, window=32, kernel=7, sinks=0",
+       {"snapkv",
+        "of a prompt what its last queries attend to: keep=0.25 or budget=TOKENS, window=32, kernel=7, sinks=0",
         make_snapkv_kind},
        {"random", "of a prompt a random choice: keep=0.25 or budget=TOKENS, seed=0, sinks=4, tail=128",
         make_random_kind}});

@@ -54,6 +54,7 @@ std::unique_ptr<cache::SequenceState> filled_sequence(const models::LanguageMode
     }
   }
   for (int64_t index = 0; index < depth; ++index) state.tokens.push_back(token_at(model, index));
+  if (depth > 0) state.cache->end_of_prompt();
   return filled;
 }
 

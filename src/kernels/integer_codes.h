@@ -32,9 +32,7 @@ struct IntegerCodes {
   static int64_t subrows(int64_t head_dim) { return (head_dim + kCodeBlock - 1) / kCodeBlock; }
   int64_t groups(int64_t head_dim) const { return (head_dim + group - 1) / group; }
   int64_t scales(int64_t head_dim) const { return group == 0 ? head_dim : groups(head_dim) * kCodeBlock; }
-  int64_t bytes(int64_t head_dim) const {
-    return scales(head_dim) * (zeros ? 4 : 2) + rows(head_dim) * row_bytes();
-  }
+  int64_t bytes(int64_t head_dim) const { return scales(head_dim) * (zeros ? 4 : 2) + rows(head_dim) * row_bytes(); }
 
   /// Which scale (and zero) the element of a position and channel has.
   int64_t scale_index(int64_t position, int64_t channel) const {
@@ -49,8 +47,8 @@ struct IntegerCodes {
   }
 };
 
-/// Code `index` of a row. Codes that a vector takes together share bytes: 4 bits with the one 16 further on, 2 bits with
-/// those 8, 16 and 24 further on.
+/// Code `index` of a row. Codes that a vector takes together share bytes: 4 bits with the one 16 further on, 2 bits
+/// with those 8, 16 and 24 further on.
 inline int read_code(const std::byte* row, int bits, int64_t index) {
   if (bits == 8) return static_cast<int8_t>(row[index]);
   const int64_t bytes = kCodeBlock * bits / 8;

@@ -43,12 +43,14 @@ double error_of_kind(const std::string& policy, const CacheShape& shape) {
 }
 
 TEST(IntegerKinds, KeepWhatEveryKindPromises) {
-  for (const auto& [head_dim, group] : {std::pair<int64_t, int64_t>{64, 1}, {128, 4}, {32, 3}, {80, 8}, {96, 1}}) {
+  const std::vector<std::string> policies{"q8_0", "q4_0:sinks=4,tail=40", "k=q8_0,v=q4_0,rotate=off", "kivi:tail=64",
+                                          "kivi:bits=4,tail=0,exact_layers=1"};
+  for (const std::string& policy : policies) check_promises(opened(policy, shape_of(32, 3)), shape_of(32, 3), 300);
+  // Each of the other heads with some of them: making a test's numbers takes long.
+  size_t turn = 0;
+  for (const auto& [head_dim, group] : {std::pair<int64_t, int64_t>{64, 1}, {128, 4}, {80, 8}, {96, 1}}) {
     const CacheShape shape = shape_of(head_dim, group);
-    for (const char* policy : {"q8_0", "q4_0:sinks=4,tail=40", "k=q8_0,v=q4_0,rotate=off", "kivi:tail=64",
-                               "kivi:bits=4,tail=0,exact_layers=1"}) {
-      check_promises(opened(policy, shape), shape, 300);
-    }
+    for (int time = 0; time < 2; ++time) check_promises(opened(policies[turn++ % 5], shape), shape, 211);
   }
   check_promises(opened("kivi:group=64,tail=40", shape_of(64, 4)), shape_of(64, 4), 211);
   check_promises(opened("kivi:group=128,tail=40", shape_of(128, 1)), shape_of(128, 1), 211);
@@ -96,9 +98,7 @@ TEST(IntegerKinds, TwoSpellingsAreOneKind) {
 }
 
 TEST(IntegerKinds, RefuseWhatTheyCannotBe) {
-  const auto refusal = [](const std::string& policy) {
-    return error_of([&] { opened(policy, shape_of(64, 1)); });
-  };
+  const auto refusal = [](const std::string& policy) { return error_of([&] { opened(policy, shape_of(64, 1)); }); };
   EXPECT_CONTAINS(refusal("kivi:bits=3"), "cache policy 'kivi:bits=3': bits: expected 2 or 4, got '3'");
   EXPECT_CONTAINS(refusal("kivi:group=48"), "group: expected 32 or 64 or 128, got '48'");
   EXPECT_CONTAINS(refusal("kivi:group=128"), "group: expected a divisor of the head's 64 channels, got 128");
@@ -175,17 +175,17 @@ TEST(Kivi, NoGroupMixesSequences) {
 }
 
 TEST(Kivi, BytesAreSaved) {
-  const CacheShape shape{.layers = 2, .heads = 4, .kv_heads = 4, .head_dim = 128, .capacity = 4096};
+  const CacheShape shape{.layers = 2, .heads = 4, .kv_heads = 4, .head_dim = 128, .capacity = 2100};
   DrivenCache full(opened("full", shape), shape), two(opened("kivi:tail=0", shape), shape);
   DrivenCache four(opened("kivi:bits=4,tail=0,group=128", shape), shape), eight(opened("q8_0", shape), shape);
-  for (DrivenCache* each : {&full, &two, &four, &eight}) each->read_prompt(4000, 4000);
+  for (DrivenCache* each : {&full, &two, &four, &eight}) each->read_prompt(2049, 2049);
   const auto share = [&](DrivenCache& of) {
     return static_cast<double>(of.cache().bytes()) / static_cast<double>(full.cache().bytes());
   };
   // 3, 4 + (1 + 1/4) / 2 and 8.5 bits of 16, and what up to 32 exact tokens take.
-  EXPECT_NEAR(share(two), 3.0 / 16, 0.012);
-  EXPECT_NEAR(share(four), 4.625 / 16, 0.012);
-  EXPECT_NEAR(share(eight), 8.5 / 16, 0.012);
+  EXPECT_NEAR(share(two), 3.0 / 16, 0.02);
+  EXPECT_NEAR(share(four), 4.625 / 16, 0.02);
+  EXPECT_NEAR(share(eight), 8.5 / 16, 0.02);
 }
 
 }  // namespace

@@ -11,7 +11,8 @@ namespace {
 
 /// What a test's sequence has at a position, for layer and part: normal, and the same however it is cut into steps.
 /// Some directions are stronger than others, as in real keys.
-void fill_promise_rows(const char* what, int64_t layer, int64_t first, int64_t count, int64_t width, std::vector<float>& rows) {
+void fill_promise_rows(const char* what, int64_t layer, int64_t first, int64_t count, int64_t width,
+                       std::vector<float>& rows) {
   rows.resize(static_cast<size_t>(count * width));
   for (int64_t i = 0; i < count; ++i) {
     const std::span<float> row(rows.data() + i * width, static_cast<size_t>(width));

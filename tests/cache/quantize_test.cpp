@@ -73,7 +73,8 @@ TEST(Quantize, RefittedScaleIsTheBestOneForItsCodes) {
       EXPECT_EQ(codes, same);
       const double best = loss(x, codes, offset, fitted, 2);
       // Beside rounding to f16 no scale near it does better, that of llama.cpp included.
-      for (const double factor : {0.99, 0.998, 1.002, 1.01}) EXPECT_LT(best, loss(x, codes, offset, fitted * factor, 2));
+      for (const double factor : {0.99, 0.998, 1.002, 1.01})
+        EXPECT_LT(best, loss(x, codes, offset, fitted * factor, 2));
       EXPECT_LE(best, loss(x, codes, offset, plain, 2) * 1.01 + 1e-9);
       before += bits == 4 ? loss(x, codes, offset, plain, 0) : 0;
       after += bits == 4 ? loss(x, codes, offset, fitted, 0) : 0;
@@ -91,13 +92,13 @@ TEST(Quantize, KiviCoversFromTheLeastToTheLargest) {
       const auto [least, most] = std::minmax_element(x.begin(), x.end());
       const ScaleAndZero fitted = quantize_asymmetric(x, bits, codes.data());
       EXPECT_EQ(fitted.zero, *least);
-      EXPECT_EQ(static_cast<double>(fitted.scale),
-                half_of(static_cast<double>(*most - *least) / ((1 << bits) - 1)));
+      EXPECT_EQ(static_cast<double>(fitted.scale), half_of(static_cast<double>(*most - *least) / ((1 << bits) - 1)));
       EXPECT_EQ(codes[static_cast<size_t>(least - x.begin())], 0);
       EXPECT_EQ(codes[static_cast<size_t>(most - x.begin())], (1 << bits) - 1);
       double largest = 0;
       for (size_t i = 0; i < 32; ++i) {
-        largest = std::max(largest, std::abs(static_cast<double>(x[i] - fitted.zero - fitted.scale * static_cast<float>(codes[i]))));
+        largest = std::max(
+            largest, std::abs(static_cast<double>(x[i] - fitted.zero - fitted.scale * static_cast<float>(codes[i]))));
       }
       const double step = static_cast<double>(fitted.scale);
       EXPECT_LE(largest, step * (0.5 + (1 << bits) * 0x1.0p-11));

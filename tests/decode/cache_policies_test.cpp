@@ -10,6 +10,7 @@
 #include "decode/engine.h"
 #include "support/errors.h"
 #include "support/temporary_directory.h"
+#include "tensor/device.h"
 #include "tensor/safetensors.h"
 
 namespace incontext::decode {
@@ -75,6 +76,8 @@ class CachePolicies : public ::testing::Test {
     Folder() { write_wide_model(directory / ""); }
   } folder_;
   models::LanguageModel model{folder_.directory / ""};
+
+  CachePolicies() { tensor::set_kernel_threads(1); }  // so little work is slower with more
 
   static GenerationRequest request(const std::string& policy, int64_t prompt, int64_t max_tokens, int64_t start = 0) {
     GenerationRequest request;
@@ -160,8 +163,7 @@ TEST_F(CachePolicies, SavedCachesGoOn) {
     for (int64_t token = 0; token < 20; ++token) next.prompt.push_back(token * 5 % 96);
     Engine copied(model, {}), loaded(model, {});
     copied.add_prefix(state->fork(149, 149));
-    loaded.add_prefix(
-        model.load_sequence(directory / "state", *cache::open_kind(first.policy, model.cached_model())));
+    loaded.add_prefix(model.load_sequence(directory / "state", *cache::open_kind(first.policy, model.cached_model())));
     const PolicyOutcome expected = run(copied, next), outcome = run(loaded, next);
     EXPECT_EQ(outcome.reused, 149) << policy;
     EXPECT_EQ(outcome.tokens.size(), 30U);
@@ -179,13 +181,12 @@ TEST_F(CachePolicies, SavedCachesGoOn) {
 TEST_F(CachePolicies, MemoryAdmitsMoreOfTheSmallerOnes) {
   const auto most_at_once = [&](const std::string& policy, int64_t prompt) {
     const auto full = cache::open_kind({.kind = "full"}, model.cached_model());
-    Engine engine(model, {.max_batch = 16,
-                          .cache_memory = 2 * model.decoder().sequence_bytes(*full, 2000),
-                          .prefix_memory = 0});
+    Engine engine(
+        model, {.max_batch = 16, .cache_memory = 2 * model.decoder().sequence_bytes(*full, 2000), .prefix_memory = 0});
     std::vector<PolicyOutcome> outcomes(12);
     for (PolicyOutcome& outcome : outcomes) engine.submit(request(policy, prompt, 2000 - prompt), record(outcome));
     int64_t most = 0, held = 0;
-    for (int step = 0; step < 200 && engine.step(); ++step) {
+    for (int step = 0; step < 60 && engine.step(); ++step) {
       most = std::max(most, engine.status().running);
       int64_t bytes = 0;
       for (const auto& [name, size] : engine.status().cache_bytes) bytes += size;

@@ -56,7 +56,8 @@ struct CodedSequence {
           // Numbers of about 1, some with a negative scale, as q4_0 has them.
           const int64_t scales = part.scales(c.head_dim);
           for (int64_t i = 0; i < scales; ++i) {
-            const float scale = uniform(random) * (i % 3 == 0 ? -1.0F : 1.0F) / static_cast<float>(1 << (part.bits - 1));
+            const float scale =
+                uniform(random) * (i % 3 == 0 ? -1.0F : 1.0F) / static_cast<float>(1 << (part.bits - 1));
             write_element(Storage::f16, to, i, scale);
             if (part.zeros) write_element(Storage::f16, to, scales + i, 1 - 2 * uniform(random));
           }
@@ -75,7 +76,7 @@ struct CodedSequence {
 
   int64_t count() const { return q.rows(); }
   CodeAttentionSequence tokens(const CodeCase& c, int64_t from, int64_t size) {
-    return {q.data() + from * q.stride(), out.data() + from * out.stride(), size, first, last, codes.data(),
+    return {q.data() + from * q.stride(),    out.data() + from * out.stride(), size, first, last, codes.data(),
             log_sums.data() + from * c.heads};
   }
   CodeAttentionSequence all(const CodeCase& c) { return tokens(c, 0, count()); }
@@ -124,10 +125,15 @@ void expect_as_reference(const CodeCase& c, int64_t first, int64_t last, int64_t
   EXPECT_CLOSE(fast, attend_codes(c, s, nullptr), (Tolerance{6e-6, 3e-6}));
 }
 
-const std::vector<std::pair<IntegerCodes, IntegerCodes>> kForms{
-    {keys_of(8), values_of(8)},       {keys_of(4), values_of(4)},         {keys_of(8), values_of(4)},
-    {keys_of(4), values_of(8)},       {keys_of(2), values_of(2)},         {keys_of(2, 0), values_of(2, true)},
-    {keys_of(4, 0), values_of(4, true)}, {keys_of(4, 64), values_of(2, true, 64)}, {keys_of(8, 0), values_of(8, true, 128)}};
+const std::vector<std::pair<IntegerCodes, IntegerCodes>> kForms{{keys_of(8), values_of(8)},
+                                                                {keys_of(4), values_of(4)},
+                                                                {keys_of(8), values_of(4)},
+                                                                {keys_of(4), values_of(8)},
+                                                                {keys_of(2), values_of(2)},
+                                                                {keys_of(2, 0), values_of(2, true)},
+                                                                {keys_of(4, 0), values_of(4, true)},
+                                                                {keys_of(4, 64), values_of(2, true, 64)},
+                                                                {keys_of(8, 0), values_of(8, true, 128)}};
 
 class CodeAttentionTest : public EveryInstructionSet {
  protected:
@@ -137,8 +143,16 @@ INCONTEXT_EVERY_INSTRUCTION_SET(CodeAttentionTest);
 
 TEST_P(CodeAttentionTest, SweepsPositionsAndForms) {
   for (const auto& [keys, values] : kForms) {
-    for (const auto& [first, last] : {std::pair<int64_t, int64_t>{0, 32}, {0, 1}, {31, 33}, {5, 64}, {0, 256}, {250, 260}, {0, 288},
-                                      {100, 1056}, {1030, 1100}, {0, 2100}}) {
+    for (const auto& [first, last] : {std::pair<int64_t, int64_t>{0, 32},
+                                      {0, 1},
+                                      {31, 33},
+                                      {5, 64},
+                                      {0, 256},
+                                      {250, 260},
+                                      {0, 288},
+                                      {100, 1056},
+                                      {1030, 1100},
+                                      {0, 2100}}) {
       for (const int64_t count : {1, 3}) {
         expect_as_reference({keys, values, 4, 2, 64}, first, last, count, random_, pool_);
       }

@@ -80,6 +80,8 @@ class EvictingCache : public KvCache {
   void observe(int64_t layer, const Rows& queries, int64_t count, float scale) const;
   /// The query at a position, one of the last observed() ones: [heads, head_dim]; and how attention scales scores.
   const float* query(int64_t layer, int64_t position) const;
+  /// Whether a layer has been asked anything: a benchmark fills caches without.
+  bool has_queries(int64_t layer) const { return !queries_[static_cast<size_t>(layer)].empty(); }
   float scale() const { return scale_; }
 
  private:

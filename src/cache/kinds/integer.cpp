@@ -196,7 +196,8 @@ std::shared_ptr<const CacheKind> make_kivi_kind(const CachePolicy& policy, const
   options.finish();
   const int64_t channels = std::stoll(group);
   if (options.given("group") && model.shape.head_dim % channels != 0) {
-    options.fail(fmt::format("group: expected a divisor of the head's {} channels, got {}", model.shape.head_dim, group));
+    options.fail(
+        fmt::format("group: expected a divisor of the head's {} channels, got {}", model.shape.head_dim, group));
   }
   std::vector<std::string> text = kept.options(defaults);
   if (bits != "2") text.push_back("bits=" + bits);

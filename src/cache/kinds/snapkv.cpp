@@ -62,6 +62,8 @@ std::shared_ptr<const CacheKind> make_evicting(const CachePolicy& policy, const 
 }  // namespace
 
 void SnapKvKind::score(const EvictingCache& cache, int64_t layer, int64_t kv_head, std::span<float> scores) const {
+  std::fill(scores.begin(), scores.end(), 0.0F);
+  if (!cache.has_queries(layer)) return;
   const CacheShape& shape = cache.shape();
   const int64_t prompt = cache.length(layer), group = shape.heads / shape.kv_heads;
   // A prompt that loses anything is longer than the window.
@@ -80,7 +82,6 @@ void SnapKvKind::score(const EvictingCache& cache, int64_t layer, int64_t kv_hea
     const int64_t seen = before + static_cast<int64_t>(row) / group + 1;
     add_softmax(products.data() + row * static_cast<size_t>(stride), seen, cache.scale(), sums);
   }
-  std::fill(scores.begin(), scores.end(), 0.0F);
   for (int64_t j = 0; j < before; ++j) {
     // Beyond the ends there is nothing, and it counts as 0, as in the authors' code.
     double sum = 0;

@@ -19,7 +19,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace incontext::kernels::HWY_NAMESPACE {
 
-constexpr std::size_t kCodeRows = 4;       // queries that share what is decoded
+constexpr std::size_t kCodeRows = 4;        // queries that share what is decoded
 constexpr int64_t kCodeRange = 4 * kSplit;  // part of the contract: what a piece of the work is, and the order of sums
 constexpr int64_t kTiles = kCodeBlock / (2 * kLanes);  // of a row of codes, two vectors each
 static_assert(kTiles >= 1);
@@ -312,12 +312,18 @@ template <std::size_t kRows>
 void AttendCodes(const CodeAttention& args, const CodePiece& piece, int64_t first, int64_t count, int64_t split) {
   const CodeAttentionSequence& s = args.sequences[piece.sequence];
   const int64_t width = CodeWidth(args), key_bytes = args.keys.bytes(args.head_dim);
-  const auto* keys = reinterpret_cast<const uint8_t*>(s.codes) +
-                     piece.kv_head * (key_bytes + args.values.bytes(args.head_dim));
-  CodeRows<kRows> rows{.args = args, .keys = keys, .values = keys + key_bytes, .q = {}, .seen = {}, .whole = {}, .split = split, .fetched = 0};
+  const auto* keys =
+      reinterpret_cast<const uint8_t*>(s.codes) + piece.kv_head * (key_bytes + args.values.bytes(args.head_dim));
+  CodeRows<kRows> rows{.args = args,
+                       .keys = keys,
+                       .values = keys + key_bytes,
+                       .q = {},
+                       .seen = {},
+                       .whole = {},
+                       .split = split,
+                       .fetched = 0};
   rows.seen = {std::max<int64_t>(0, s.first - split * kSplit), std::min(kSplit, s.last - split * kSplit)};
-  rows.whole = {rows.seen.first / kCodeBlock * kCodeBlock,
-                (rows.seen.last + kCodeBlock - 1) / kCodeBlock * kCodeBlock};
+  rows.whole = {rows.seen.first / kCodeBlock * kCodeBlock, (rows.seen.last + kCodeBlock - 1) / kCodeBlock * kCodeBlock};
   const int64_t next = (split + 1) * kSplit, last = std::min(s.last, (piece.range + 1) * kCodeRange);
   if (next + rows.whole.last <= (last + kCodeBlock - 1) / kCodeBlock * kCodeBlock) rows.fetched = kSplit;
   for (std::size_t r = 0; r < kRows; ++r) {
@@ -436,10 +442,11 @@ namespace {
 
 void check_codes(const char* what, const IntegerCodes& codes, bool values) {
   const bool grouped = codes.group > 0 && codes.group % kCodeBlock == 0;
-  base::check((codes.bits == 8 || codes.bits == 4 || codes.bits == 2) && codes.values == values &&
-                  (values ? grouped : (grouped && !codes.zeros) || codes.group == 0),
-              "[code_attention] expected {} of 8, 4 or 2 bits in groups of a multiple of 32, got {} bits and groups of {}",
-              what, codes.bits, codes.group);
+  base::check(
+      (codes.bits == 8 || codes.bits == 4 || codes.bits == 2) && codes.values == values &&
+          (values ? grouped : (grouped && !codes.zeros) || codes.group == 0),
+      "[code_attention] expected {} of 8, 4 or 2 bits in groups of a multiple of 32, got {} bits and groups of {}",
+      what, codes.bits, codes.group);
 }
 
 void check_code_attention(const CodeAttention& args) {

@@ -18,8 +18,7 @@ void attend_to_codes(const CodeAttention& args, const CodeAttentionSequence& s, 
   for (int64_t j = s.first; j < s.last; ++j) {
     double score = 0;
     for (int64_t d = 0; d < args.head_dim; ++d) {
-      score +=
-          static_cast<double>(q[d]) * decode_code(args.keys, keys_at(j), args.head_dim, j % kCodeBlock, d);
+      score += static_cast<double>(q[d]) * decode_code(args.keys, keys_at(j), args.head_dim, j % kCodeBlock, d);
     }
     p.push_back(static_cast<double>(args.scale) * score);
   }
