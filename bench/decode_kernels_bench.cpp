@@ -17,6 +17,7 @@
 #include "base/statistics.h"
 #include "kernels/bandwidth.h"
 #include "kernels/cache_attention.h"
+#include "kernels/code_attention.h"
 #include "kernels/cpu/weight_bf16.h"
 #include "kernels/instruction_set.h"
 #include "kernels/key_blocks.h"
@@ -214,6 +215,52 @@ void bench_attention(Bench& bench, Storage storage, const AttentionShape& shape)
   }
 }
 
+/// Attention of one token over codes; the time is to be compared with that over f16 at the same shape.
+void bench_code_attention(Bench& bench, const std::string& form, const IntegerCodes& keys, const IntegerCodes& values,
+                          const AttentionShape& shape) {
+  const auto [heads, kv_heads, head_dim, sequences, first, count] = shape;
+  const std::string name = fmt::format("cache attention {} {}/{} heads of {}, {} x {} at {}", form, heads, kv_heads,
+                                       head_dim, sequences, count, first);
+  if (!bench.wants(name)) return;
+  const int64_t width = heads * head_dim, blocks = first / kCodeBlock;
+  const int64_t block = kv_heads * (keys.bytes(head_dim) + values.bytes(head_dim)), bytes = blocks * block;
+  const int64_t copies = 1 + (int64_t{256} << 20U) / bytes;
+  std::vector<std::byte> codes(static_cast<std::size_t>(copies * bytes));
+  std::mt19937 random(1);
+  for (std::byte& each : codes) each = static_cast<std::byte>(random());
+  for (int64_t at = 0; at < copies * bytes;) {
+    for (const IntegerCodes& part : {keys, values}) {
+      const int64_t halves = part.scales(head_dim) * (part.zeros ? 2 : 1);
+      for (int64_t i = 0; i < halves; ++i) write_element(Storage::f16, codes.data() + at, i, 0.01F);
+      at += part.bytes(head_dim);
+    }
+  }
+  const std::vector<float> q = random_values(count * width, 2);
+  std::vector<float> out(q.size()), expected(q.size());
+  CodeAttentionSequence sequence{
+      .q = q.data(), .out = expected.data(), .count = count, .last = blocks * kCodeBlock, .codes = codes.data()};
+  const CodeAttention args{.keys = keys,
+                           .values = values,
+                           .heads = heads,
+                           .kv_heads = kv_heads,
+                           .head_dim = head_dim,
+                           .q_stride = width,
+                           .out_stride = width,
+                           .block_bytes = block,
+                           .scale = 1 / std::sqrt(static_cast<float>(head_dim)),
+                           .sequences = {&sequence, 1}};
+  ref::code_attention(args);
+  sequence.out = out.data();
+  code_attention(args, bench.pool);
+  check_close(name, out, expected);
+  bench.report_reading(name, static_cast<double>(copies * bytes), [&] {
+    for (int64_t copy = 0; copy < copies; ++copy) {
+      sequence.codes = codes.data() + copy * bytes;
+      code_attention(args, bench.pool);
+    }
+  });
+}
+
 void bench_sampling(Bench& bench) {
   constexpr int64_t kVocabulary = 128256;
   const std::vector<float> logits = random_values(kVocabulary, 1);
@@ -264,6 +311,13 @@ void bench_all(int threads, const std::string& filter) {
   bench_attention(bench, Storage::bf16, {32, 8, 64, 1, 0, 2048});
   bench_attention(bench, Storage::bf16, {32, 8, 128, 1, 0, 2048});
   bench_attention(bench, Storage::bf16, {32, 8, 64, 1, 8192, 512});
+  constexpr AttentionShape kLong{32, 8, 64, 1, 16384, 1};
+  const auto values = [](int bits, bool zeros) { return IntegerCodes{.bits = bits, .zeros = zeros, .values = true}; };
+  const auto channels = [](int bits) { return IntegerCodes{.bits = bits, .zeros = true, .group = 0}; };
+  bench_code_attention(bench, "q8_0", {.bits = 8}, values(8, false), kLong);
+  bench_code_attention(bench, "q4_0", {.bits = 4}, values(4, false), kLong);
+  bench_code_attention(bench, "kivi 4", channels(4), values(4, true), kLong);
+  bench_code_attention(bench, "kivi 2", channels(2), values(2, true), kLong);
   bench_sampling(bench);
 }
 

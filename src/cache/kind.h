@@ -24,6 +24,8 @@ class CacheKind {
   /// The most that it holds while a prompt of `prompt` tokens is read, where that is more: a kind that compresses at
   /// the end of a prompt holds all of it exactly until then.
   virtual int64_t reading_bytes(const CacheShape& shape, int64_t /*prompt*/) const { return bytes(shape); }
+  /// The most that it holds once a prompt of `prompt` tokens has been read, where that is less.
+  virtual int64_t bytes_after(const CacheShape& shape, int64_t /*prompt*/) const { return bytes(shape); }
   /// Bytes that all caches of this kind share, such as a dictionary.
   virtual int64_t fixed_bytes() const { return 0; }
   /// Whether end_of_prompt() compresses: then a prompt serves others only by a copy that is made before.
@@ -36,6 +38,7 @@ class CacheKind {
 struct CachedModel {
   CacheShape shape;  // the capacity is not used
   std::string fingerprint = {};
+  bool sliding_window = false;  // whether layers attend to the last positions only
 };
 
 /// A row of the table of kinds. `make` reads the policy's options; unknown ones are Errors that list the known ones.

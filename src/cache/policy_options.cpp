@@ -84,4 +84,9 @@ void PolicyOptions::finish() const {
   }
 }
 
+std::string policy_text(const std::string& kind, std::vector<std::string> options) {
+  std::sort(options.begin(), options.end());
+  return options.empty() ? kind : fmt::format("{}:{}", kind, fmt::join(options, ","));
+}
+
 }  // namespace incontext::cache

@@ -35,4 +35,7 @@ class PolicyOptions {
   std::set<std::string> words_;
 };
 
+/// The text of a policy of a kind with these options, always in one order.
+std::string policy_text(const std::string& kind, std::vector<std::string> options);
+
 }  // namespace incontext::cache

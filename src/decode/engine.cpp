@@ -262,7 +262,8 @@ void Engine::after_part(Sequence& sequence) {
     if (sequence.kind->compresses_prompts() && sequence.shares_prefixes()) keep_copy(sequence);
     sequence.state->cache->end_of_prompt();
     if (sequence.first_reading()) {
-      const int64_t reserved = model_.decoder().sequence_bytes(*sequence.kind, sequence.capacity());
+      const int64_t reserved =
+          model_.decoder().continuing_bytes(*sequence.kind, sequence.capacity(), sequence.prompt_size());
       reserved_ += reserved - sequence.reserved;
       sequence.reserved = reserved;
     }

@@ -234,7 +234,15 @@ std::unique_ptr<cache::SequenceState> Decoder::new_sequence(const cache::CacheKi
 
 int64_t Decoder::sequence_bytes(const cache::CacheKind& kind, int64_t capacity, int64_t prompt) const {
   const cache::CacheShape shape = cache_shape(capacity);
-  int64_t bytes = prompt > 0 ? kind.reading_bytes(shape, prompt) : kind.bytes(shape);
+  return (prompt > 0 ? kind.reading_bytes(shape, prompt) : kind.bytes(shape)) + state_bytes();
+}
+
+int64_t Decoder::continuing_bytes(const cache::CacheKind& kind, int64_t capacity, int64_t prompt) const {
+  return kind.bytes_after(cache_shape(capacity), prompt) + state_bytes();
+}
+
+int64_t Decoder::state_bytes() const {
+  int64_t bytes = 0;
   for (const Layer& layer : layers_) bytes += layer.mixer->initial_state().bytes();
   return bytes;
 }

@@ -58,6 +58,8 @@ class Decoder {
   std::unique_ptr<cache::SequenceState> new_sequence(const cache::CacheKind& kind, int64_t capacity) const;
   /// Bytes that new_sequence() holds when it is full, or, with a `prompt`, the most from there to when it is read.
   int64_t sequence_bytes(const cache::CacheKind& kind, int64_t capacity, int64_t prompt = 0) const;
+  /// The most that it holds once such a prompt has been read.
+  int64_t continuing_bytes(const cache::CacheKind& kind, int64_t capacity, int64_t prompt) const;
 
   const DecoderOptions& options() const { return options_; }
   int64_t input_dims() const { return input_dims_; }
@@ -84,6 +86,8 @@ class Decoder {
   };
 
   void build(const WeightSource& source);
+  /// Of what layers remember of a sequence beside the KV cache.
+  int64_t state_bytes() const;
   /// How operations of a pass are carried out.
   ops::Settings settings_of(const Step& step) const;
   torch::Tensor run_layer(int64_t index, const torch::Tensor& hidden, const Step& step, PassTables& tables) const;

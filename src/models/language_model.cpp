@@ -69,6 +69,12 @@ std::vector<std::string> LanguageModel::notes() const {
   return notes;
 }
 
+cache::CachedModel LanguageModel::cached_model() const {
+  bool sliding = false;
+  for (int64_t layer = 0; layer < config_.options.layers; ++layer) sliding |= config_.options.window_of(layer) > 0;
+  return {.shape = cache_shape(0), .fingerprint = weights_fingerprint(), .sliding_window = sliding};
+}
+
 int64_t LanguageModel::bytes_per_token() const {
   int64_t bytes = 0;
   for (const NamedTensor& parameter : decoder_.parameters()) {

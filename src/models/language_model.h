@@ -40,7 +40,7 @@ class LanguageModel {
 
   cache::CacheShape cache_shape(int64_t capacity) const { return decoder_.cache_shape(capacity); }
   /// What kinds of cache are opened for.
-  cache::CachedModel cached_model() const { return {.shape = cache_shape(0), .fingerprint = weights_fingerprint()}; }
+  cache::CachedModel cached_model() const;
   /// Tells this model's files from others (config.json, a digest of the weights), for what is fitted to them.
   std::string weights_fingerprint() const;
   /// Which rotary factors hold for a whole sequence of `tokens` tokens: cached keys serve only sequences of the same

@@ -31,10 +31,14 @@ class DrivenCache {
   std::unique_ptr<KvCache> cache_;
 };
 
+/// Whether bytes(shape) says what a full cache holds, or how much that is depends on the length of the prompt.
+enum class Filling { even, by_prompt };
+
 /// Checks of a kind, each a few EXPECTs: as long as nothing is compressed it has the bits of the full cache; bits
 /// depend neither on the parts of the prompt nor on how many tokens a later step has; copies and saved caches go on
 /// with the same bits; attention of several sequences at once has the bits of each alone; bytes() is what pages and
 /// buffers hold, at most bytes(shape), and at most reading_bytes(shape) while the prompt is read.
-void check_promises(const std::shared_ptr<const CacheKind>& kind, const CacheShape& shape, int64_t prompt);
+void check_promises(const std::shared_ptr<const CacheKind>& kind, const CacheShape& shape, int64_t prompt,
+                    Filling filling = Filling::even);
 
 }  // namespace incontext::cache

@@ -229,6 +229,84 @@ TEST_P(CacheAttentionTest, BitsDoNotDependOnOtherSequences) {
   for (std::size_t i = 0; i < batch.size(); ++i) EXPECT_CLOSE(batch[i].out.values(), alone[i], exact());
 }
 
+TEST_P(CacheAttentionTest, TellsTheLogarithmOfItsDenominator) {
+  for (const CacheCase& c : {CacheCase{4, 2, 64, Storage::f16}, CacheCase{3, 1, 80, Storage::f32, 40},
+                             CacheCase{8, 1, 32, Storage::bf16, 0, 40}}) {
+    for (const int64_t count : {1, 3, 140}) {
+      Sequence s(c, 600, count, random_);
+      std::vector<float> fast(static_cast<std::size_t>(count * c.heads), kNaN), expected = fast;
+      CacheAttentionSequence all = s.all(c);
+      all.log_sums = expected.data();
+      ref::cache_attention(arguments(c, {&all, 1}));
+      all.log_sums = fast.data();
+      cache_attention(arguments(c, {&all, 1}), pool_);
+      EXPECT_CLOSE(fast, expected, (Tolerance{2e-6, 1e-6}));
+      // Token by token, with the same bits.
+      std::vector<float> apart(fast.size(), kNaN);
+      for (int64_t i = 0; i < count; ++i) {
+        CacheAttentionSequence one = s.tokens(c, i, 1);
+        one.log_sums = apart.data() + i * c.heads;
+        cache_attention(arguments(c, {&one, 1}), pool_);
+      }
+      EXPECT_CLOSE(apart, fast, exact());
+    }
+  }
+}
+
+TEST_P(CacheAttentionTest, TwoPartsOfAPastCombineToTheWhole) {
+  constexpr int64_t kFirst = 288;  // positions of the first part, whole blocks of keys
+  const CacheCase c{4, 2, 48, Storage::f32};
+  for (const int64_t last : {300, 700}) {
+    Sequence s(c, last, 1, random_);
+    const std::vector<float> whole = attend(c, s, pool_);
+    const int64_t width = c.heads * c.head_dim;
+    std::vector<float> out(static_cast<std::size_t>(width)), other(out), a(static_cast<std::size_t>(c.heads)), b(a);
+    // The second part begins where the first ends: its caches are the same ones further on.
+    std::vector<const void*> later;
+    for (int64_t g = 0; g < 2 * c.kv_heads; ++g) {
+      const int64_t row = g < c.kv_heads ? c.head_dim : c.head_dim + 3;
+      later.push_back(static_cast<const float*>(s.heads[static_cast<std::size_t>(g)]) + kFirst * row);
+    }
+    CacheAttentionSequence early{s.q.data(), out.data(), 1, kFirst - 1, s.heads.data(), s.heads.data() + c.kv_heads,
+                                 a.data()};
+    CacheAttentionSequence late{s.q.data(), other.data(), 1, last - kFirst, later.data(), later.data() + c.kv_heads,
+                                b.data()};
+    cache_attention(arguments(c, {&early, 1}), pool_);
+    cache_attention(arguments(c, {&late, 1}), pool_);
+    std::vector<float> log_sums(a.size());
+    for (std::size_t h = 0; h < a.size(); ++h) {
+      log_sums[h] =
+          static_cast<float>(std::log2(std::exp2(static_cast<double>(a[h])) + std::exp2(static_cast<double>(b[h]))));
+    }
+    combine_attention({.out = out.data(),
+                       .out_stride = width,
+                       .other = other.data(),
+                       .log_sums = a.data(),
+                       .other_log_sums = b.data(),
+                       .rows = c.heads,
+                       .head_rows = c.heads,
+                       .width = c.head_dim});
+    EXPECT_CLOSE(out, whole, (Tolerance{2e-6, 2e-6}));
+    EXPECT_CLOSE(a, log_sums, (Tolerance{1e-5, 1e-6}));
+  }
+}
+
+TEST(CombineAttention, WeighsRowsThatLieApart) {
+  // Two tokens of two heads of one number; a past three times as heavy, one that is as heavy, and one that is nothing.
+  std::vector<float> out{1, 2, -7, 3, 4, -7}, sums{0, 1, 5, -200};
+  const std::vector<float> other{5, 6, 7, 8}, other_sums{std::log2(3.0F), 1, -300, 100};
+  combine_attention({.out = out.data(),
+                     .out_stride = 3,
+                     .other = other.data(),
+                     .log_sums = sums.data(),
+                     .other_log_sums = other_sums.data(),
+                     .rows = 4,
+                     .head_rows = 2,
+                     .width = 1});
+  EXPECT_CLOSE(out, (std::vector<float>{4, 4, -7, 3, 8, -7}), (Tolerance{1e-6, 1e-6}));
+  EXPECT_CLOSE(sums, (std::vector<float>{2, 2, 5, 100}), (Tolerance{1e-6, 1e-6}));
+}
+
 TEST(CacheAttentionReference, TakesMeansOfVisibleValues) {
   // Equal keys: every query takes the mean of the values it sees.
   const std::vector<float> q{1, 1, 1}, k(kKeyBlock, 1.0F), v{1, 2, 6};

@@ -153,6 +153,25 @@ void FullCache::drop(int64_t layer, int64_t first, int64_t blocks) {
   release_behind(layer);
 }
 
+void FullCache::keep(int64_t layer, std::span<const int64_t> kept, int64_t count) {
+  const int64_t head_dim = shape().head_dim, size = kernels::bytes_per_element(storage_);
+  tensor::kernel_pool().run(shape().kv_heads, [&](int64_t head, int) {
+    auto* keys = static_cast<char*>(heads_[static_cast<size_t>(layer * 2 * shape().kv_heads + head)]);
+    auto* rows = static_cast<char*>(heads_[static_cast<size_t>((layer * 2 + 1) * shape().kv_heads + head)]);
+    for (int64_t to = 0; to < count; ++to) {
+      const int64_t from = kept[static_cast<size_t>(head * count + to)];
+      INCONTEXT_ASSERT(to <= from && from < length(layer));
+      for (int64_t d = 0; d < head_dim && to != from; ++d) {
+        std::memcpy(keys + kernels::key_element(storage_, head_dim, to, d) * size,
+                    keys + kernels::key_element(storage_, head_dim, from, d) * size, static_cast<size_t>(size));
+      }
+      std::memmove(rows + to * head_dim * size, rows + from * head_dim * size, static_cast<size_t>(head_dim * size));
+    }
+  });
+  set_length(layer, count);
+  release_behind(layer);
+}
+
 void FullCache::read(int64_t layer, int64_t first, int64_t count, float* keys, float* values) const {
   using kernels::kKeyBlock;
   const int64_t kv_heads = shape().kv_heads, head_dim = shape().head_dim;

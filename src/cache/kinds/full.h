@@ -27,6 +27,8 @@ class FullCache : public KvCache {
   /// What this cache would hold had positions [first, first + 32 * blocks) of a layer never come: those behind move up.
   /// For kinds that keep the exact ends of a past in a cache of this kind.
   void drop(int64_t layer, int64_t first, int64_t blocks);
+  /// Keeps of each KV head of a layer `count` positions only, kept[head * count + i], ascending: they move up.
+  void keep(int64_t layer, std::span<const int64_t> kept, int64_t count);
   /// Keys and values of positions [first, first + count) of a layer as fp32, each [count, kv_heads, head_dim].
   void read(int64_t layer, int64_t first, int64_t count, float* keys, float* values) const;
   /// Into layers [0, shape().layers), which are empty: what layers first_layer + … of `other`, of the same heads and

@@ -14,11 +14,13 @@ bool KeptExact::layer(int64_t index) const {
   return std::binary_search(exact_layers.begin(), exact_layers.end(), index);
 }
 
-std::vector<std::string> KeptExact::options() const {
+std::vector<std::string> KeptExact::options() const { return options({}); }
+
+std::vector<std::string> KeptExact::options(const KeptExact& defaults) const {
   std::vector<std::string> options;
   if (!exact_layers.empty()) options.push_back(fmt::format("exact_layers={}", fmt::join(exact_layers, "/")));
-  if (sinks != kSinks) options.push_back(fmt::format("sinks={}", sinks));
-  if (tail != kTail) options.push_back(fmt::format("tail={}", tail));
+  if (sinks != defaults.sinks) options.push_back(fmt::format("sinks={}", sinks));
+  if (tail != defaults.tail) options.push_back(fmt::format("tail={}", tail));
   return options;
 }
 

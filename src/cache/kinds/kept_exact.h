@@ -18,7 +18,8 @@ struct KeptExact {
   std::vector<int64_t> exact_layers = {};  // by their number among those that have a cache, ascending
 
   bool layer(int64_t index) const;
-  /// Options for the policy's text, those that are not the defaults.
+  /// Options for the policy's text, those that are not the defaults of the kind.
+  std::vector<std::string> options(const KeptExact& defaults) const;
   std::vector<std::string> options() const;
 };
 

@@ -1,16 +1,15 @@
 #include "cache/kinds/streaming.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include "base/error.h"
 
 namespace incontext::cache {
+namespace {
 
-std::string StreamingKind::policy() const {
-  const std::vector<std::string> options = kept().options();
-  return options.empty() ? "streaming" : fmt::format("streaming:{}", fmt::join(options, ","));
-}
+const KeptExact kStreamingDefaults{.tail = 1024};
+
+}  // namespace
+
+std::string StreamingKind::policy() const { return policy_text("streaming", kept().options(kStreamingDefaults)); }
 
 // There are no codes: nobody asks for them.
 std::vector<int64_t> StreamingKind::encode(int64_t, const CacheShape&, const float*, const float*, int64_t,
@@ -28,7 +27,7 @@ void StreamingKind::check_block(int64_t, const CacheShape&, std::span<const std:
 
 std::shared_ptr<const CacheKind> make_streaming_kind(const CachePolicy& policy, const CachedModel& model) {
   PolicyOptions options(policy);
-  const KeptExact kept = read_kept_exact(options, model, {.tail = 1024}, /*least_tail=*/1);
+  const KeptExact kept = read_kept_exact(options, model, kStreamingDefaults, /*least_tail=*/1);
   options.finish();
   return std::make_shared<StreamingKind>(kept);
 }
