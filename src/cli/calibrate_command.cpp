@@ -1,7 +1,6 @@
 #include <iostream>
 #include <memory>
 
-#include "base/file.h"
 #include "base/progress.h"
 #include "base/signals.h"
 #include "base/text.h"
@@ -10,6 +9,7 @@
 #include "cli/model_folder.h"
 #include "decode/opened_model.h"
 #include "ops/settings.h"
+#include "tasks/documents.h"
 #include "tensor/device.h"
 
 namespace incontext::cli {
@@ -18,14 +18,16 @@ namespace {
 /// The tokens of the texts, one after the other.
 std::vector<int64_t> read_texts(const CalibrateLexicoArguments& arguments, const decode::OpenedModel& opened,
                                 int64_t most) {
+  std::vector<std::string> notes;
+  const std::vector<std::string> documents = tasks::read_documents(arguments.texts, &notes);
+  for (const std::string& note : notes) std::cerr << "note: " << note << "\n";
   std::vector<int64_t> tokens;
-  for (const std::string& path : arguments.texts) {
-    const std::string text = base::read_file(path);
-    base::check(!text.empty(), "--text: {} is empty", path);
-    // Enough for the tokens that are wanted: a token has a byte at least.
+  for (const std::string& document : documents) {
+    // More than the tokens that are wanted need: few tokens are as long.
     constexpr size_t kBytesOfToken = 16;
-    const size_t enough = (static_cast<size_t>(most) - tokens.size()) * kBytesOfToken;
-    std::vector<int64_t> read = opened.tokenizer->encode(text.substr(0, enough));
+    size_t enough = std::min(document.size(), (static_cast<size_t>(most) - tokens.size()) * kBytesOfToken);
+    while (enough < document.size() && (static_cast<unsigned char>(document[enough]) & 0xC0U) == 0x80U) --enough;
+    const std::vector<int64_t> read = opened.tokenizer->encode(document.substr(0, enough));
     tokens.insert(tokens.end(), read.begin(), read.end());
     if (static_cast<int64_t>(tokens.size()) >= most) break;
   }
@@ -86,9 +88,8 @@ void run_calibrate_lexico(const CalibrateLexicoArguments& arguments, Invocation&
   calibrate::LexicoCalibrationOptions options;
   read_config("", arguments.assignments, options);
   arguments.compute.start_on_cpu("calibrate");
-  const decode::OpenedModel opened =
-      decode::open_model(find_model_folder(arguments.model, {.download = arguments.download}),
-                         arguments.compute.operations());
+  const decode::OpenedModel opened = decode::open_model(
+      find_model_folder(arguments.model, {.download = arguments.download}), arguments.compute.operations());
   const std::vector<int64_t> tokens = read_texts(arguments, opened, options.tokens);
   const base::StopRequest stop("stopping; layers that are done are kept, and the same command goes on");
   std::unique_ptr<base::Progress> progress;

@@ -71,7 +71,7 @@ std::vector<std::string> LanguageModel::notes() const {
 
 cache::CachedModel LanguageModel::cached_model() const {
   bool sliding = false;
-  for (int64_t layer = 0; layer < config_.options.layers; ++layer) sliding |= config_.options.window_of(layer) > 0;
+  for (int64_t layer = 0; layer < config_.options.layers; ++layer) sliding |= config_.options.attention.window.of_layer(layer) > 0;
   return {.shape = cache_shape(0), .fingerprint = weights_fingerprint(), .sliding_window = sliding};
 }
 
