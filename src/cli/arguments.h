@@ -71,6 +71,7 @@ struct CalibrateLexicoArguments {
   std::string model;
   std::vector<std::string> texts;
   std::string out;
+  std::vector<std::string> named;  // options with a flag of their own, as assignments
   std::vector<std::string> assignments;
   bool list_options = false;
   bool download = false;

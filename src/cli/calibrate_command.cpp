@@ -86,7 +86,9 @@ void run_calibrate_lexico(const CalibrateLexicoArguments& arguments, Invocation&
   base::check(!arguments.texts.empty(), "calibrate lexico: expected --text FILE (incontext calibrate lexico --help)");
   base::check(!arguments.out.empty(), "calibrate lexico: expected --out FILE (incontext calibrate lexico --help)");
   calibrate::LexicoCalibrationOptions options;
-  read_config("", arguments.assignments, options);
+  std::vector<std::string> assignments = arguments.named;
+  assignments.insert(assignments.end(), arguments.assignments.begin(), arguments.assignments.end());
+  read_config("", assignments, options);
   arguments.compute.start_on_cpu("calibrate");
   const decode::OpenedModel opened = decode::open_model(
       find_model_folder(arguments.model, {.download = arguments.download}), arguments.compute.operations());

@@ -26,7 +26,7 @@ void add_calibrate_command(CLI::App& app, Invocation& invocation, const Run<Cali
         ->add_option_function<std::string>(
             std::string("--") + name,
             [arguments, name](const std::string& value) {
-              arguments->assignments.push_back(std::string(name) + "=" + value);
+              arguments->named.push_back(std::string(name) + "=" + value);
             },
             std::string("the same as --set ") + name + "=N")
         ->type_name("N");
