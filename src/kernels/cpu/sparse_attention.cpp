@@ -211,18 +211,14 @@ HWY_INLINE void ReadNonZeros(const SparsePart& part, int64_t first, int64_t last
   const hn::Rebind<uint16_t, decltype(di)> dh;
   const hn::Rebind<uint8_t, decltype(di)> db;
   const Full d;
+  [[maybe_unused]] const float* table = kKind == Coefficients::integer ? nullptr : ladder_table(kKind);
   const auto read = [&](int64_t i, auto low, [[maybe_unused]] auto high) HWY_ATTR {
-    const auto atom = hn::And(low, hn::Set(di, 0xFFF));
+    constexpr int kBits = atom_bits(kKind);
+    const auto atom = hn::And(low, hn::Set(di, (1 << kBits) - 1));
     hn::StoreU(hn::Mul(atom, hn::Set(di, width)), di, places + i);
-    const auto code = hn::ShiftRight<12>(low);
-    if constexpr (kKind == Coefficients::ladder) {
-      // 2^(-level / 2): half of the level as an exponent, and a half step by the digits of the square root of 2.
-      const auto level = hn::And(code, hn::Set(di, 7));
-      const auto odd = hn::And(level, hn::Set(di, 1));
-      const auto exponent = hn::Sub(hn::Set(di, 127), hn::ShiftRight<1>(hn::Add(level, odd)));
-      const auto digits = hn::And(hn::Neg(odd), hn::Set(di, 0x3504F3));
-      const auto sign = hn::ShiftLeft<28>(hn::And(code, hn::Set(di, 8)));
-      hn::StoreU(hn::BitCast(d, hn::Or(hn::Or(hn::ShiftLeft<23>(exponent), digits), sign)), d, coefficients + i);
+    const auto code = hn::ShiftRight<kBits>(low);
+    if constexpr (kKind != Coefficients::integer) {
+      hn::StoreU(hn::GatherIndex(d, table, code), d, coefficients + i);
     } else {
       const auto bits = hn::Or(hn::ShiftLeft<24>(high), hn::ShiftLeft<20>(code));
       hn::StoreU(hn::Mul(hn::ConvertTo(d, hn::ShiftRight<20>(bits)), hn::Set(d, 1.0F / 2047)), d, coefficients + i);
@@ -231,7 +227,7 @@ HWY_INLINE void ReadNonZeros(const SparsePart& part, int64_t first, int64_t last
   int64_t i = first;
   for (; i + kLanes <= last; i += kLanes) {
     const auto low = hn::PromoteTo(di, hn::LoadU(dh, part.low + i));
-    if constexpr (kKind == Coefficients::ladder) {
+    if constexpr (kKind != Coefficients::integer) {
       read(i - first, low, low);
     } else {
       read(i - first, low, hn::PromoteTo(di, hn::LoadU(db, part.high + i)));
@@ -243,7 +239,7 @@ HWY_INLINE void ReadNonZeros(const SparsePart& part, int64_t first, int64_t last
   HWY_ALIGN uint8_t high[kLanes] = {};
   std::copy(part.low + i, part.low + last, low);
   if constexpr (kKind == Coefficients::integer) std::copy(part.high + i, part.high + last, high);
-  if constexpr (kKind == Coefficients::ladder) {
+  if constexpr (kKind != Coefficients::integer) {
     read(i - first, hn::PromoteTo(di, hn::Load(dh, low)), hn::PromoteTo(di, hn::Load(dh, low)));
   } else {
     read(i - first, hn::PromoteTo(di, hn::Load(dh, low)), hn::PromoteTo(di, hn::Load(db, high)));
@@ -429,10 +425,15 @@ void AttendRangeOf(const SparseAttention& args, const SparseItem& item, int64_t 
 }
 
 inline void AttendRangeOfItem(const SparseAttention& args, const SparseItem& item, int64_t range) {
-  if (args.layout.coefficients == Coefficients::ladder) {
-    AttendRangeOf<Coefficients::ladder>(args, item, range);
-  } else {
-    AttendRangeOf<Coefficients::integer>(args, item, range);
+  switch (args.layout.coefficients) {
+    case Coefficients::ladder:
+      return AttendRangeOf<Coefficients::ladder>(args, item, range);
+    case Coefficients::ladder5:
+      return AttendRangeOf<Coefficients::ladder5>(args, item, range);
+    case Coefficients::ladder6:
+      return AttendRangeOf<Coefficients::ladder6>(args, item, range);
+    default:
+      return AttendRangeOf<Coefficients::integer>(args, item, range);
   }
 }
 
@@ -666,9 +667,10 @@ void sparse_attention(const SparseAttention& args, base::ThreadPool& pool) {
   base::check(layout.kv_heads >= 1 && args.heads % layout.kv_heads == 0 && args.head_dim >= 1 && args.scale >= 0,
               "[sparse_attention] expected heads to be a multiple of kv_heads, got {} and {}", args.heads,
               layout.kv_heads);
-  base::check(1 <= args.key_atoms && args.key_atoms <= SparseLayout::kMostAtoms && 1 <= args.value_atoms &&
-                  args.value_atoms <= SparseLayout::kMostAtoms,
-              "[sparse_attention] expected 1 to {} atoms, got {} and {}", SparseLayout::kMostAtoms, args.key_atoms,
+  const int64_t most = layout.most_atoms();
+  base::check(layout.coefficients != Coefficients::exact && 1 <= args.key_atoms && args.key_atoms <= most &&
+                  1 <= args.value_atoms && args.value_atoms <= most,
+              "[sparse_attention] expected rounded coefficients and 1 to {} atoms, got {} and {}", most, args.key_atoms,
               args.value_atoms);
   apply_environment();
   std::vector<SparseItem> items = items_of(args);
