@@ -84,8 +84,8 @@ class Engine {
   /// `model` must outlive the engine.
   Engine(const models::LanguageModel& model, const EngineOptions& options);
 
-  /// The kind of this policy, opened once and for as long as someone holds it. An Error where the memory for caches does
-  /// not even hold its smallest cache.
+  /// The kind of this policy, opened once and for as long as someone holds it. An Error where the memory for caches
+  /// does not even hold its smallest cache.
   std::shared_ptr<const cache::CacheKind> check_policy(const cache::CachePolicy& policy) const;
 
   /// Takes a request and returns its number. A request that can never run (no room in the context or in the memory for
@@ -165,7 +165,8 @@ class Engine {
   int64_t vocabulary_;
   PrefixStore prefixes_;
   mutable std::mutex kinds_mutex_;
-  mutable std::map<std::string, std::shared_ptr<const cache::CacheKind>> kinds_;  // by policy, in its own spelling and others
+  mutable std::map<std::string, std::shared_ptr<const cache::CacheKind>>
+      kinds_;  // by policy, in its own spelling and others
   int64_t reserved_ = 0;
   std::deque<std::unique_ptr<Sequence>> waiting_;
   std::vector<std::unique_ptr<Sequence>> running_;

@@ -88,8 +88,8 @@ class Backend {
   /// What the token adds to a text; alone it need not be whole characters.
   virtual std::string token_bytes(int64_t token) const = 0;
   virtual std::vector<int64_t> encode_chat(const ChatPrompt& prompt) const = 0;
-  /// The cache policy that a request's text names, in its one spelling. What is not offered, what this model cannot have
-  /// and what there is no memory for are Errors.
+  /// The cache policy that a request's text names, in its one spelling. What is not offered, what this model cannot
+  /// have and what there is no memory for are Errors.
   virtual std::string cache_policy(const std::string& text) const = 0;
 
   /// Begins a continuation and returns its number.

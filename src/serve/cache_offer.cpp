@@ -36,8 +36,7 @@ void CacheOffer::refuse(const std::string& text, const std::string& why) const {
     if (!open_to_all(name)) given.push_back(name);
   }
   const std::string policies = fmt::format("{}", fmt::join(given, ", "));
-  const std::string kinds =
-      kinds_.empty() ? "" : fmt::format("the kinds {} with any options", fmt::join(kinds_, ", "));
+  const std::string kinds = kinds_.empty() ? "" : fmt::format("the kinds {} with any options", fmt::join(kinds_, ", "));
   base::fail("cache policy '{}' is not offered here{}; offered: {}{}{}", base::printable(text), why, policies,
              policies.empty() || kinds.empty() ? "" : ", and ", kinds);
 }

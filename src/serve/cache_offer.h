@@ -20,7 +20,8 @@ class CacheOffer {
   CacheOffer(std::vector<Given> given, std::vector<std::string> kinds);
 
   /// The policy that a request's text names: one that was given, by its text or by its kind where no other of that kind
-  /// was given and the kind opens files; or any of a kind that opens none. Otherwise an Error that lists what is offered.
+  /// was given and the kind opens files; or any of a kind that opens none. Otherwise an Error that lists what is
+  /// offered.
   cache::CachePolicy find(const std::string& text) const;
 
   /// What was given, then the other kinds.

@@ -40,10 +40,13 @@ TEST(CacheOffer, FilesMustHaveBeenGiven) {
                             "lexico:dictionary=/etc/passwd", "k=lexico,v=full"}) {
     EXPECT_CONTAINS(found(one, other), refusal) << other;
   }
-  const CacheOffer two({{.text = mine, .policy = spelled}, {.text = "lexico:dictionary=/d/b", .policy = "b"}}, {"full"});
+  const CacheOffer two({{.text = mine, .policy = spelled}, {.text = "lexico:dictionary=/d/b", .policy = "b"}},
+                       {"full"});
   EXPECT_EQ(found(two, "lexico:dictionary=/d/b"), "b");
   EXPECT_CONTAINS(found(two, "lexico"), "2 of that kind are, name one in full; offered: " + mine);
-  EXPECT_CONTAINS(error_of([&] { CacheOffer({{.text = "a", .policy = "x"}, {.text = "b", .policy = "x"}}, {}); }),
+  EXPECT_CONTAINS(error_of([&] {
+                    CacheOffer({{.text = "a", .policy = "x"}, {.text = "b", .policy = "x"}}, {});
+                  }),
                   "cache policies 'a' and 'b' are the same");
 }
 

@@ -49,8 +49,8 @@ class ServedCaches : public ::testing::Test {
   static Json ask(const std::string& policy, int64_t prompt, int64_t max_tokens, int64_t start = 0) {
     std::vector<int64_t> tokens;
     for (int64_t i = 0; i < prompt; ++i) tokens.push_back((i * i + 7 * i + start * 13) % 256);
-    return {{"prompt", tokens}, {"max_tokens", max_tokens}, {"temperature", 0}, {"ignore_eos", true},
-            {"cache", policy},  {"logprobs", 1}};
+    return {{"prompt", tokens},   {"max_tokens", max_tokens}, {"temperature", 0},
+            {"ignore_eos", true}, {"cache", policy},          {"logprobs", 1}};
   }
 
   std::pair<int, Json> complete(const Json& asked) const {

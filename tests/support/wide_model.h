@@ -49,7 +49,8 @@ inline void write_random_dictionary(const std::filesystem::path& path, const cac
   for (auto* parts : {&dictionary.keys, &dictionary.values}) {
     for (int64_t layer = 0; layer < model.shape.layers; ++layer) {
       const torch::Tensor rows = torch::randn({atoms, model.shape.head_dim});
-      parts->push_back({.atoms = (rows / rows.norm(2, 1, /*keepdim=*/true)).to(torch::kHalf), .mean = {}, .weights = {}});
+      parts->push_back(
+          {.atoms = (rows / rows.norm(2, 1, /*keepdim=*/true)).to(torch::kHalf), .mean = {}, .weights = {}});
     }
   }
   cache::write_lexico_dictionary(dictionary, path);
