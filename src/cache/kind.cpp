@@ -25,7 +25,7 @@ base::Registry<CacheKindRow>& cache_kinds() {
        {"lexico",
         "sparse codes over a dictionary of calibrate lexico: dictionary=FILE, sparsity=8, value_sparsity, error=0, "
         "bytes=2|3; sinks=4, tail=128, exact_layers=0/-1",
-        make_lexico_kind},
+        make_lexico_kind, /*opens_files=*/true},
        {"streaming", "the first (sinks=4) and the last positions (tail=1024) only", make_streaming_kind},
        {"snapkv",
         "of a prompt what its last queries attend to: keep=0.25 or budget=TOKENS, window=32, kernel=7, sinks=0",

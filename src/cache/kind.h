@@ -46,6 +46,7 @@ struct CacheKindRow {
   std::string name;
   std::string help;  // its options, for the command line's help
   std::shared_ptr<const CacheKind> (*make)(const CachePolicy& policy, const CachedModel& model) = nullptr;
+  bool opens_files = false;  // its options name files: who serves others lets them name only what it was given itself
 };
 
 /// The kinds that a policy can name. A new one is a file (or folder) in kinds/ and a row in kind.cpp.

@@ -59,6 +59,7 @@ struct ChatArguments {
 struct ServeArguments {
   std::string model;
   std::vector<std::string> names;
+  std::vector<std::string> caches;  // policies; none: full
   std::string key_file;
   double timeout = 600;
   bool download = false;

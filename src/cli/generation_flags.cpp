@@ -1,5 +1,7 @@
 #include "cli/generation_flags.h"
 
+#include <fmt/format.h>
+
 #include "base/signals.h"
 #include "cli/model_folder.h"
 
@@ -26,7 +28,12 @@ void GenerationFlags::add_to(CLI::App& command) {
   command.add_option("--seed", seed, "of the draws");
   command.add_option("--stop", stop, "text that ends the continuation; may be given again")->type_name("TEXT");
   command.add_flag("--ignore-eos", ignore_eos, "go on past the token that ends a text");
-  command.add_option("--cache", cache, "cache policy: full (f16), full:bf16 or full:f32")->capture_default_str();
+  command
+      .add_option("--cache", cache,
+                  fmt::format("how the past is kept: {}, perhaps with options, such as kivi:bits=4 (docs/caches.md)",
+                              kCacheKinds))
+      ->type_name("POLICY")
+      ->capture_default_str();
   command.add_option("--save-cache", save_cache, "write what the model remembers of prompt and answer to this file")
       ->type_name("FILE");
   command

@@ -66,8 +66,7 @@ void run_serve(const ServeArguments& given, Invocation&) {
   if (!opened.chat) std::cerr << "note: " << base::printable(opened.chat_problem) << "; chats are refused\n";
   arguments.engine.sampled_tokens = opened.sampled_tokens();
   const std::unique_ptr<serve::Backend> backend =
-      serve::make_engine_backend(opened, arguments.engine, names_of(arguments, folder));
-  backend->check_cache(arguments.server.limits.cache);
+      serve::make_engine_backend(opened, arguments.engine, names_of(arguments, folder), arguments.caches);
   std::cerr << "note: " << opened.describe_ends() << "\n";
   const base::StopRequest interrupt("finishing what runs, refusing the rest");
   server.serve(*backend);

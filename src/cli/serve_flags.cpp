@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <memory>
 
 #include "cli/commands.h"
@@ -57,7 +59,15 @@ void add_serve_command(CLI::App& app, Invocation& invocation, const Run<ServeArg
       ->type_name("ORIGIN");
   command->add_option("--tls-cert", server.tls_certificate, "speak HTTPS with this certificate")->type_name("FILE");
   command->add_option("--tls-key", server.tls_key, "and its key")->type_name("FILE");
-  command->add_option("--cache", server.limits.cache, "cache policy where a request names none")->capture_default_str();
+  command
+      ->add_option("--cache", arguments->caches,
+                   fmt::format("cache policy where a request names none: {}, perhaps with options; given again, more "
+                               "that requests may name (docs/serving.md)",
+                               kCacheKinds))
+      ->type_name("POLICY")
+      ->expected(1)
+      ->take_all()
+      ->default_str("full");
   add_limits(*command, *arguments);
   command->add_flag("--download", arguments->download,
                     "fetch the model from the Hugging Face hub if it is not in the cache");

@@ -17,6 +17,9 @@ struct Runtime;
 
 namespace incontext::cli {
 
+/// The kinds that --cache names, for its help: the table of cache/kind.h, which stands in the program that computes.
+inline constexpr const char* kCacheKinds = "full, q8_0, q4_0, kivi, lexico, streaming, snapkv, random";
+
 /// Flags that every computing command has.
 struct ComputeFlags {
   tensor::RuntimeOptions runtime;

@@ -18,6 +18,8 @@ constexpr int64_t kScoredPromptPart = 64;
 constexpr int64_t kShortestPrefix = 16;
 // Tokens between snapshots of states that cannot be cut.
 constexpr int64_t kSnapshotEvery = 512;
+// Kinds of caches that are remembered; more while they are in use.
+constexpr size_t kMostKinds = 64;
 
 EngineOptions resolve(EngineOptions options) {
   if (options.cache_memory == 0) options.cache_memory = static_cast<int64_t>(base::available_memory() / 2);
@@ -61,26 +63,28 @@ Engine::Engine(const models::LanguageModel& model, const EngineOptions& options)
 
 std::shared_ptr<const cache::CacheKind> Engine::kind_of(const cache::CachePolicy& policy) const {
   const std::lock_guard lock(kinds_mutex_);
-  std::shared_ptr<const cache::CacheKind>& kind = kinds_[policy.text()];
-  if (kind) return kind;
-  std::shared_ptr<const cache::CacheKind> opened;
-  try {
-    opened = cache::open_kind(policy, model_.cached_model());
-  } catch (...) {
-    kinds_.erase(policy.text());
-    throw;
-  }
+  const std::string text = policy.text();
+  if (const auto known = kinds_.find(text); known != kinds_.end()) return known->second;
+  std::shared_ptr<const cache::CacheKind> opened = cache::open_kind(policy, model_.cached_model());
+  if (kinds_.size() >= kMostKinds) forget_unused_kinds();
   // Two spellings of one kind share it, so that their sequences go together.
-  std::shared_ptr<const cache::CacheKind>& canonical = kinds_[opened->policy()];
-  if (!canonical) canonical = opened;
-  return kinds_[policy.text()] = canonical;
+  opened = kinds_.emplace(opened->policy(), opened).first->second;
+  return kinds_[text] = opened;
 }
 
-void Engine::check_policy(const cache::CachePolicy& policy) const {
-  const int64_t bytes = model_.decoder().sequence_bytes(*kind_of(policy), 2);
+// Requests choose policies and how to spell them. Other spellings are forgotten, and kinds that only this table holds.
+void Engine::forget_unused_kinds() const {
+  std::erase_if(kinds_, [](const auto& entry) { return entry.first != entry.second->policy(); });
+  std::erase_if(kinds_, [](const auto& entry) { return entry.second.use_count() == 1; });
+}
+
+std::shared_ptr<const cache::CacheKind> Engine::check_policy(const cache::CachePolicy& policy) const {
+  std::shared_ptr<const cache::CacheKind> kind = kind_of(policy);
+  const int64_t bytes = model_.decoder().sequence_bytes(*kind, 2);
   base::check(bytes <= options_.cache_memory,
               "a cache of one token and its answer takes {}, and all caches together may hold {}", bytes_text(bytes),
               bytes_text(options_.cache_memory));
+  return kind;
 }
 
 void Engine::check_request(const GenerationRequest& request) const {
@@ -458,6 +462,7 @@ void Engine::end(Sequence& sequence, Finish finish, const std::string& error) {
   reserved_ -= sequence.reserved;
   const PrefixKey key = key_of(sequence);
   std::unique_ptr<cache::SequenceState> state = std::move(sequence.state);
+  if (sequence.events.on_cache) sequence.events.on_cache(state->bytes());
   if (finish == Finish::stop || finish == Finish::length) {
     const bool serves = state->serves_prompts();
     if (sequence.shares_prefixes() && (serves || options_.keep_compressed)) {
@@ -475,15 +480,19 @@ void Engine::remove_ended() {
 }
 
 void Engine::update_status() {
-  std::map<std::string, int64_t> bytes;
+  std::map<std::string, int64_t> bytes, tokens;
   for (const auto& sequence : running_) {
-    if (sequence->state) bytes[sequence->state->cache->policy()] += sequence->state->bytes();
+    if (!sequence->state) continue;
+    const std::string policy = sequence->kind->policy();
+    bytes[policy] += sequence->state->bytes();
+    tokens[policy] += sequence->held();
   }
   const std::lock_guard lock(mutex_);
   status_.waiting = static_cast<int64_t>(waiting_.size() + inbox_.size());
   status_.running =
       std::count_if(running_.begin(), running_.end(), [](const auto& each) { return each->state != nullptr; });
   status_.cache_bytes = std::move(bytes);
+  status_.cache_tokens = std::move(tokens);
   status_.prefix_bytes = prefixes_.bytes();
 }
 

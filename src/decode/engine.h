@@ -55,6 +55,8 @@ struct GenerationEvents {
   std::function<void(const std::vector<Choice>& scores)> on_prompt_scores = {};
   /// A token of the continuation. False ends the request there, as Finish::stop.
   std::function<bool(const Choice& choice)> on_token = {};
+  /// Before the end, where there was a cache: the bytes that it came to hold.
+  std::function<void(int64_t bytes)> on_cache = {};
   /// Once, at the end; the cache is freed by then. `error` is empty unless `finish` is error.
   std::function<void(Finish finish, const std::string& error)> on_end = {};
 };
@@ -65,7 +67,8 @@ struct EngineStatus {
   int64_t prompt_tokens = 0, reused_tokens = 0, generated_tokens = 0, steps = 0;
   int64_t recomputed_tokens = 0;  // read again because longer sequences have other rotary factors
   int64_t cache_limit = 0;
-  std::map<std::string, int64_t> cache_bytes;  // by policy, running sequences and kept prefixes
+  std::map<std::string, int64_t> cache_bytes;   // of running sequences, by policy
+  std::map<std::string, int64_t> cache_tokens;  // the tokens that they have seen
   int64_t prefix_bytes = 0;
 };
 
@@ -81,8 +84,9 @@ class Engine {
   /// `model` must outlive the engine.
   Engine(const models::LanguageModel& model, const EngineOptions& options);
 
-  /// An Error where the memory for caches does not even hold the smallest one of this policy.
-  void check_policy(const cache::CachePolicy& policy) const;
+  /// The kind of this policy, opened once and for as long as someone holds it. An Error where the memory for caches
+  /// does not even hold its smallest cache.
+  std::shared_ptr<const cache::CacheKind> check_policy(const cache::CachePolicy& policy) const;
 
   /// Takes a request and returns its number. A request that can never run (no room in the context or in the memory for
   /// caches) is an Error that tells what was asked and what there is.
@@ -140,6 +144,7 @@ class Engine {
   void admit();
   bool waits_for_prefix(const Sequence& sequence) const;
   std::shared_ptr<const cache::CacheKind> kind_of(const cache::CachePolicy& policy) const;
+  void forget_unused_kinds() const;
   PrefixKey key_of(const Sequence& sequence) const;
   void open_state(Sequence& sequence);
   int64_t next_stop(const Sequence& sequence) const;
@@ -160,7 +165,8 @@ class Engine {
   int64_t vocabulary_;
   PrefixStore prefixes_;
   mutable std::mutex kinds_mutex_;
-  mutable std::map<std::string, std::shared_ptr<const cache::CacheKind>> kinds_;  // by policy; each opened once
+  mutable std::map<std::string, std::shared_ptr<const cache::CacheKind>>
+      kinds_;  // by policy, in its own spelling and others
   int64_t reserved_ = 0;
   std::deque<std::unique_ptr<Sequence>> waiting_;
   std::vector<std::unique_ptr<Sequence>> running_;

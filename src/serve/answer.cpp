@@ -45,6 +45,7 @@ Answer::Answer(const CompletionRequest& request, const Backend& backend, const s
       include_usage_(request.include_usage),
       per_prompt_(request.choices),
       top_logprobs_(request.continuations.front().top_logprobs),
+      cache_policy_(request.continuations.front().cache),
       echoes_(request.echoes) {
   for (const ContinuationRequest& continuation : request.continuations) {
     Choice choice;
@@ -170,6 +171,10 @@ std::vector<Json> Answer::take(const ContinuationEvent& event) {
     choice.reused = event.reused;
     return {};
   }
+  if (event.kind == ContinuationEvent::Kind::cache) {
+    choice.cache_bytes = event.cache_bytes;
+    return {};
+  }
   if (event.finish == Finish::error) {
     throw RequestError(500, event.error.empty() ? "the continuation failed" : event.error);
   }
@@ -191,9 +196,10 @@ std::vector<Json> Answer::take(const ContinuationEvent& event) {
 }
 
 Json Answer::usage() const {
-  int64_t prompt = 0, reused = 0, generated = 0;
+  int64_t prompt = 0, reused = 0, generated = 0, cached = 0;
   for (size_t index = 0; index < choices_.size(); ++index) {
     generated += choices_[index].generated;
+    cached += choices_[index].cache_bytes;
     if (index % static_cast<size_t>(per_prompt_) != 0) continue;  // a prompt counts once
     prompt += choices_[index].prompt_tokens;
     reused += choices_[index].reused;
@@ -201,7 +207,9 @@ Json Answer::usage() const {
   return {{"prompt_tokens", prompt},
           {"completion_tokens", generated},
           {"total_tokens", prompt + generated},
-          {"prompt_tokens_details", {{"cached_tokens", reused}}}};
+          {"prompt_tokens_details", {{"cached_tokens", reused}}},
+          {"cache_policy", cache_policy_},
+          {"cache_bytes", cached}};
 }
 
 std::vector<Json> Answer::finish() const {

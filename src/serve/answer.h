@@ -29,7 +29,7 @@ class Answer {
     std::string text;
     base::Json logprobs = nullptr;
     base::Json finish_reason = nullptr;
-    int64_t prompt_tokens = 0, reused = 0, generated = 0;
+    int64_t prompt_tokens = 0, reused = 0, generated = 0, cache_bytes = 0;
     int64_t prompt_characters = 0;  // of the prompt's tokens, where they are scored
     int64_t offset = 0;             // in the text, of the next token with log-probabilities
   };
@@ -49,6 +49,7 @@ class Answer {
   bool chat_, include_usage_;
   int64_t per_prompt_;
   int64_t top_logprobs_;
+  std::string cache_policy_;
   std::vector<std::string> echoes_;
   std::vector<int64_t> first_tokens_;  // of prompts whose tokens are scored
   std::vector<Choice> choices_;

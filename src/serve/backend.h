@@ -24,7 +24,7 @@ struct ContinuationRequest {
   bool include_stop = false;                 // what ends it is part of it
   bool ignore_eos = false;                   // the model's own tokens do not end it
   bool skip_special_tokens = true;           // the text shows no special tokens
-  std::string cache = "full";                // policy, as cache::parse_policy() reads it
+  std::string cache = "full";                // as Backend::cache_policy() tells it
   int64_t top_logprobs = -1;                 // -1: no log-probabilities at all
   bool prompt_logprobs = false;
 };
@@ -50,6 +50,8 @@ struct ContinuationEvents {
   std::function<void(const decode::Choice& token, const std::string& text)> on_token;
   /// Then the end: the token that ended the text and is no part of it, such as "</s>".
   std::function<void(const decode::Choice& token)> on_stop_token;
+  /// Before the end, where there was a cache: the bytes that it came to hold.
+  std::function<void(int64_t bytes)> on_cache;
   /// Once, at the end, when all that the continuation held is freed: the rest of the text, and what went wrong.
   std::function<void(Finish finish, const std::string& rest, const std::string& error)> on_end;
 };
@@ -62,6 +64,7 @@ struct BackendCard {
   int64_t max_batch = 1;                                        // continuations that run at once
   bool chat = false;                                            // the model has a chat template that can be read
   std::string chat_problem = "the model has no chat template";  // otherwise: why not
+  std::vector<std::string> caches;                              // policies that requests may name; the first is usual
   std::string fingerprint;                                      // of all that answers depend on
   decode::SamplingOptions sampling;                             // where a request is silent
 };
@@ -69,7 +72,8 @@ struct BackendCard {
 struct BackendStatus {
   int64_t waiting = 0, running = 0;
   int64_t cache_limit = 0, prefix_bytes = 0;
-  std::map<std::string, int64_t> cache_bytes;  // by policy
+  std::map<std::string, int64_t> cache_bytes, cache_tokens;  // of what runs, by policy
+  std::map<std::string, int64_t> fixed_bytes;                // that all caches of a policy share, such as dictionaries
 };
 
 /// What computes. The HTTP layer sees nothing else of models. All members may be called from any thread; mistakes of
@@ -84,8 +88,9 @@ class Backend {
   /// What the token adds to a text; alone it need not be whole characters.
   virtual std::string token_bytes(int64_t token) const = 0;
   virtual std::vector<int64_t> encode_chat(const ChatPrompt& prompt) const = 0;
-  /// Throws unless the text names a cache policy that this model can have and that there is memory for.
-  virtual void check_cache(const std::string& policy) const = 0;
+  /// The cache policy that a request's text names, in its one spelling. What is not offered, what this model cannot
+  /// have and what there is no memory for are Errors.
+  virtual std::string cache_policy(const std::string& text) const = 0;
 
   /// Begins a continuation and returns its number.
   virtual int64_t submit(ContinuationRequest request, ContinuationEvents events) = 0;

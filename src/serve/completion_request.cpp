@@ -74,10 +74,10 @@ ContinuationRequest read_common(const Json& body, const Backend& backend, const 
   fields.read("include_stop_str_in_output", common.include_stop);
   fields.read("skip_special_tokens", common.skip_special_tokens);
   fields.read("ignore_eos", common.ignore_eos);
-  common.cache = limits.cache;
+  common.cache = backend.card().caches.front();
   fields.read("cache", common.cache);
   try {
-    backend.check_cache(common.cache);
+    common.cache = backend.cache_policy(common.cache);
   } catch (const base::Error& error) {
     refuse("cache", "cache: {}", error.what());
   }

@@ -13,7 +13,6 @@ struct RequestLimits {
   int64_t max_tokens = 0;              // of one continuation; 0: what the context has room for
   int64_t default_chat_tokens = 1024;  // at most, of an answer in a chat
   int64_t max_choices = 128;           // continuations of one request
-  std::string cache = "full";
 };
 
 /// A request to either of the two routes that continue texts, read and checked.

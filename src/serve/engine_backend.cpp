@@ -12,6 +12,7 @@
 #include "decode/engine.h"
 #include "decode/opened_model.h"
 #include "decode/stop_strings.h"
+#include "serve/cache_offer.h"
 #include "text/byte_level.h"
 #include "text/continuation_decoder.h"
 #include "text/utf8.h"
@@ -47,8 +48,9 @@ class ContinuationText {
 
 class EngineBackend : public Backend {
  public:
-  EngineBackend(const decode::OpenedModel& opened, const decode::EngineOptions& options, std::vector<std::string> names)
-      : opened_(opened), engine_(*opened.model, options) {
+  EngineBackend(const decode::OpenedModel& opened, const decode::EngineOptions& options, std::vector<std::string> names,
+                const std::vector<std::string>& caches)
+      : opened_(opened), engine_(*opened.model, options), offer_(offer(caches)) {
     card_.names = std::move(names);
     card_.context = opened.model->config().context;
     card_.vocabulary = opened.model->config().options.tokens.vocabulary;
@@ -56,6 +58,7 @@ class EngineBackend : public Backend {
     card_.chat = opened.chat.has_value();
     if (!card_.chat) card_.chat_problem = base::printable(opened.chat_problem);
     card_.fingerprint = fmt::format("fp_{:016x}", base::fnv1a(base::version() + " " + opened.model->fingerprint()));
+    card_.caches = offer_.names();
     card_.sampling = opened.defaults.sampling;
     const std::vector<int64_t> anchor = opened.tokenizer->encode("a", /*add_special_tokens=*/false);
     if (!anchor.empty()) anchor_ = {anchor.back()};
@@ -97,7 +100,9 @@ class EngineBackend : public Backend {
     return opened_.encode_chat(prompt.messages, prompt.tools, prompt.variables, prompt.end, prompt.add_special_tokens);
   }
 
-  void check_cache(const std::string& policy) const override { engine_.check_policy(cache::parse_policy(policy)); }
+  std::string cache_policy(const std::string& text) const override {
+    return engine_.check_policy(offer_.find(text))->policy();
+  }
 
   int64_t submit(ContinuationRequest asked, ContinuationEvents events) override {
     decode::GenerationRequest request;
@@ -133,6 +138,7 @@ class EngineBackend : public Backend {
       told->on_token(choice, text->push(choice.token));
       return !text->stopped();
     };
+    inner.on_cache = [told](int64_t bytes) { told->on_cache(bytes); };
     inner.on_end = [told, text](decode::Finish finish, const std::string& error) {
       const std::string rest = text->finish();
       const bool stopped = text->stopped() && finish == decode::Finish::length;
@@ -145,16 +151,43 @@ class EngineBackend : public Backend {
 
   BackendStatus status() const override {
     const decode::EngineStatus status = engine_.status();
+    std::map<std::string, int64_t> fixed;
+    for (const auto& kind : held_) {
+      if (kind->fixed_bytes() > 0) fixed[kind->policy()] = kind->fixed_bytes();
+    }
     return {.waiting = status.waiting,
             .running = status.running,
             .cache_limit = status.cache_limit,
             .prefix_bytes = status.prefix_bytes,
-            .cache_bytes = status.cache_bytes};
+            .cache_bytes = status.cache_bytes,
+            .cache_tokens = status.cache_tokens,
+            .fixed_bytes = std::move(fixed)};
   }
 
  private:
+  // Opens what the server was given, for good, and finds out which other kinds this model can have.
+  CacheOffer offer(const std::vector<std::string>& caches) {
+    std::vector<CacheOffer::Given> given;
+    for (const std::string& text : caches.empty() ? std::vector<std::string>{"full"} : caches) {
+      held_.push_back(engine_.check_policy(cache::parse_policy(text)));
+      given.push_back({.text = text, .policy = held_.back()->policy()});
+    }
+    std::vector<std::string> kinds = kinds_without_files();
+    std::erase_if(kinds, [&](const std::string& kind) {
+      try {
+        engine_.check_policy({.kind = kind});
+        return false;
+      } catch (const base::Error&) {
+        return true;
+      }
+    });
+    return {std::move(given), std::move(kinds)};
+  }
+
   const decode::OpenedModel& opened_;
   decode::Engine engine_;
+  std::vector<std::shared_ptr<const cache::CacheKind>> held_;  // what the server was given
+  CacheOffer offer_;
   BackendCard card_;
   std::vector<int64_t> anchor_;
   std::atomic<bool> stop_{false};
@@ -164,8 +197,8 @@ class EngineBackend : public Backend {
 }  // namespace
 
 std::unique_ptr<Backend> make_engine_backend(const decode::OpenedModel& opened, const decode::EngineOptions& options,
-                                             std::vector<std::string> names) {
-  return std::make_unique<EngineBackend>(opened, options, std::move(names));
+                                             std::vector<std::string> names, std::vector<std::string> caches) {
+  return std::make_unique<EngineBackend>(opened, options, std::move(names), caches);
 }
 
 }  // namespace incontext::serve

@@ -54,6 +54,9 @@ Exchange::Exchange(Backend& backend, std::shared_ptr<Metrics> metrics, std::vect
     events.on_stop_token = [queue = queue_, index](const decode::Choice& token) {
       queue->push({.kind = Kind::scores, .continuation = index, .scores = {token}});
     };
+    events.on_cache = [queue = queue_, index](int64_t bytes) {
+      queue->push({.kind = Kind::cache, .continuation = index, .cache_bytes = bytes});
+    };
     events.on_end = [queue = queue_, metrics, index, held = ticket_](Finish finish, const std::string& rest,
                                                                      const std::string& error) {
       metrics->count_finish(finish);

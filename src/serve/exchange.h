@@ -13,12 +13,13 @@ namespace incontext::serve {
 
 /// One thing that happened to one continuation of a request.
 struct ContinuationEvent {
-  enum class Kind { progress, scores, token, end };
+  enum class Kind { progress, scores, token, cache, end };
   Kind kind = Kind::progress;
   size_t continuation = 0;
   int64_t done = 0, reused = 0;             // progress
   std::vector<decode::Choice> scores = {};  // of the prompt's tokens, of a token, of the one that ended the text
   std::string text = {};                    // of a token, and the rest at the end
+  int64_t cache_bytes = 0;                  // cache
   Finish finish = Finish::stop;             // end
   std::string error = {};
 };

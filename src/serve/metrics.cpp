@@ -95,6 +95,12 @@ std::string Metrics::text(const BackendCard& card, const BackendStatus& status) 
   text += head("incontext_cache_bytes", "gauge", "bytes that caches of running continuations hold, by policy");
   for (const auto& [policy, bytes] : status.cache_bytes)
     text += line("incontext_cache_bytes", {{"policy", policy}}, bytes);
+  text += head("incontext_cache_tokens", "gauge", "tokens that caches of running continuations have seen, by policy");
+  for (const auto& [policy, tokens] : status.cache_tokens)
+    text += line("incontext_cache_tokens", {{"policy", policy}}, tokens);
+  text += head("incontext_cache_fixed_bytes", "gauge", "bytes that all caches of a policy share, such as dictionaries");
+  for (const auto& [policy, bytes] : status.fixed_bytes)
+    text += line("incontext_cache_fixed_bytes", {{"policy", policy}}, bytes);
   text += single("incontext_prefix_cache_bytes", "gauge", "bytes that caches kept for later prompts hold",
                  status.prefix_bytes);
   text += single("incontext_cache_limit_bytes", "gauge", "bytes that all caches may hold", status.cache_limit);

@@ -16,6 +16,7 @@ const char* const kPage = R"html(<!doctype html>
   .user { background: #e8eef8; margin-left: 4rem; }
   .assistant { background: #f3f3f0; margin-right: 4rem; }
   .error { background: #fbe9e7; }
+  .used { color: #555; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
   form { display: flex; gap: 0.5rem; align-items: end; }
   textarea { flex: 1; font: inherit; padding: 0.5rem; }
   button { font: inherit; padding: 0.5rem 1rem; }
@@ -23,7 +24,7 @@ const char* const kPage = R"html(<!doctype html>
   input { font: inherit; width: 6rem; }
   @media (prefers-color-scheme: dark) {
     body { color: #ddd; background: #1b1b1b; } .user { background: #25344d; } .assistant { background: #2a2a28; }
-    .error { background: #4a2a26; } #figures, details { color: #aaa; }
+    .error { background: #4a2a26; } #figures, details, .used { color: #aaa; }
   }
 </style>
 <header><h1 id="model">incontext</h1><div id="figures" role="status">&nbsp;</div></header>
@@ -36,7 +37,8 @@ const char* const kPage = R"html(<!doctype html>
 <details><summary>Options</summary>
   <label>temperature <input id="temperature" type="number" min="0" max="2" step="0.1"></label>
   <label>max_tokens <input id="max_tokens" type="number" min="1" value="256"></label>
-  <label>cache <input id="cache" placeholder="full"></label>
+  <label>cache <input id="cache" list="caches" placeholder="full"></label>
+  <datalist id="caches"></datalist>
 </details>
 <script>
 "use strict";
@@ -54,12 +56,20 @@ function show(role, text) {
   return box;
 }
 
+// What an answer took, below it.
+function used(usage) {
+  const line = document.createElement("div");
+  line.className = "used";
+  line.textContent = usage.total_tokens + " tokens · cache " + usage.cache_policy + " " + bytes(usage.cache_bytes);
+  at("talk").append(line);
+}
+
 async function ask(text) {
   const talk = messages;  // Clear begins another
   talk.push({role: "user", content: text});
   show("user", text);
   const box = show("assistant", "");
-  const body = {stream: true, max_tokens: +at("max_tokens").value || 256};
+  const body = {stream: true, stream_options: {include_usage: true}, max_tokens: +at("max_tokens").value || 256};
   if (at("temperature").value !== "") body.temperature = +at("temperature").value;
   if (at("cache").value) body.cache = at("cache").value;
   if (chat) body.messages = talk; else body.prompt = text;
@@ -81,7 +91,9 @@ async function ask(text) {
         if (!event.startsWith("data: ") || event === "data: [DONE]") continue;
         const json = JSON.parse(event.slice(6));
         if (json.error) throw new Error(json.error.message);
+        if (json.usage) used(json.usage);
         const choice = json.choices[0];
+        if (!choice) continue;
         answer += (chat ? choice.delta.content : choice.text) || "";
         box.textContent = answer;
       }
@@ -128,8 +140,10 @@ async function figures() {
     const parts = [];
     if (before) parts.push(((now.tokens - before.tokens) / (now.time - before.time) * 1000).toFixed(1) + " tokens/s");
     before = now;
-    for (const [, policy, held] of text.matchAll(/^incontext_cache_bytes\{policy="([^"]*)"\} (\S+)$/gm)) {
-      parts.push("cache " + policy + " " + bytes(+held));
+    for (const [what, name] of [["cache", "cache_bytes"], ["shared by all", "cache_fixed_bytes"]]) {
+      for (const [, policy, held] of text.matchAll(new RegExp("^incontext_" + name + '\\{policy="([^"]*)"\\} (\\S+)$', "gm"))) {
+        parts.push(what + " " + policy + " " + bytes(+held));
+      }
     }
     parts.push("kept " + bytes(value("incontext_prefix_cache_bytes")));
     parts.push(value("incontext_requests_running") + " running, " + value("incontext_requests_waiting") + " waiting");
@@ -140,6 +154,8 @@ async function figures() {
 fetch(route("v1/models")).then(got => got.json()).then(list => {
   at("model").textContent = list.data[0].id;
   chat = list.data[0].capabilities.chat;
+  at("cache").placeholder = list.data[0].caches[0];
+  at("caches").replaceChildren(...list.data[0].caches.map(name => new Option(name, name)));
   if (!chat) at("text").placeholder = "Text to continue (the model has no chat template)";
 }).catch(() => {});
 figures();

@@ -68,6 +68,7 @@ Json answer_model(const std::string& name, const Backend& backend, int64_t creat
           {"created", created},
           {"owned_by", "incontext"},
           {"max_model_len", backend.card().context},
+          {"caches", backend.card().caches},
           {"capabilities", {{"completions", true}, {"chat", backend.card().chat}}}};
 }
 

@@ -16,9 +16,10 @@ namespace incontext::testing {
 
 inline std::string program() { return std::string(INCONTEXT_BINARY_DIR) + "/incontext"; }
 
-inline CommandResult incontext_with(std::vector<std::string> arguments, const CommandOptions& options = {}) {
-  arguments.insert(arguments.begin(), program());
-  return run_command(arguments, options);
+inline CommandResult incontext_with(const std::vector<std::string>& arguments, const CommandOptions& options = {}) {
+  std::vector<std::string> command{program()};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  return run_command(command, options);
 }
 
 /// A run that takes milliseconds per step.

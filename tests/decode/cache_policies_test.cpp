@@ -3,30 +3,19 @@
 
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <set>
 
 #include "cache/saved_state.h"
 #include "decode/engine.h"
 #include "support/errors.h"
 #include "support/temporary_directory.h"
+#include "support/wide_model.h"
 #include "tensor/device.h"
-#include "tensor/safetensors.h"
 
 namespace incontext::decode {
 namespace {
 
 using testing::error_of;
-
-const std::vector<std::string> kPolicies{"full",
-                                         "q8_0",
-                                         "q4_0",
-                                         "k=q8_0,v=q4_0",
-                                         "kivi:tail=32",
-                                         "kivi:bits=4,tail=0,exact_layers=0",
-                                         "snapkv:window=8,budget=40",
-                                         "random:tail=16,keep=0.4",
-                                         "streaming:tail=32"};
 
 struct PolicyOutcome {
   std::vector<int64_t> tokens;
@@ -39,45 +28,29 @@ struct PolicyOutcome {
   }
 };
 
-/// A Llama of random weights: heads of 64, two query heads to a KV head, 2 layers.
-void write_wide_model(const std::filesystem::path& folder) {
-  constexpr int64_t kWidth = 256, kKeys = 128, kHidden = 64, kVocabulary = 96;
-  std::ofstream(folder / "config.json")
-      << R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 256, "intermediate_size": 64,
-             "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_act": "silu",
-             "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "vocab_size": 96, "tie_word_embeddings": false,
-             "torch_dtype": "float32", "rope_theta": 10000.0, "bos_token_id": 1, "eos_token_id": 2})";
-  torch::manual_seed(5);
-  tensor::NamedTensors tensors;
-  const auto add = [&](const std::string& name, std::vector<int64_t> sizes, double deviation) {
-    tensors[name + ".weight"] = sizes.size() == 1 ? torch::ones(sizes) : torch::randn(sizes) * deviation;
-  };
-  add("model.embed_tokens", {kVocabulary, kWidth}, 1);
-  add("lm_head", {kVocabulary, kWidth}, 0.2);
-  add("model.norm", {kWidth}, 1);
-  for (const std::string prefix : {"model.layers.0.", "model.layers.1."}) {
-    add(prefix + "input_layernorm", {kWidth}, 1);
-    add(prefix + "post_attention_layernorm", {kWidth}, 1);
-    add(prefix + "self_attn.q_proj", {kWidth, kWidth}, 0.1);
-    add(prefix + "self_attn.k_proj", {kKeys, kWidth}, 0.1);
-    add(prefix + "self_attn.v_proj", {kKeys, kWidth}, 0.1);
-    add(prefix + "self_attn.o_proj", {kWidth, kWidth}, 0.1);
-    add(prefix + "mlp.gate_proj", {kHidden, kWidth}, 0.06);
-    add(prefix + "mlp.up_proj", {kHidden, kWidth}, 0.06);
-    add(prefix + "mlp.down_proj", {kWidth, kHidden}, 0.1);
-  }
-  tensor::write_safetensors(folder / "model.safetensors", tensors);
-}
-
 class CachePolicies : public ::testing::Test {
  protected:
   struct Folder {
     testing::TemporaryDirectory directory;
-    Folder() { write_wide_model(directory / ""); }
+    Folder() { testing::write_wide_model(directory / "", 96); }
   } folder_;
   models::LanguageModel model{folder_.directory / ""};
+  const std::string lexico = "lexico:tail=32,sparsity=4,dictionary=" + (folder_.directory / "dictionary").string();
+  const std::vector<std::string> policies{"full",
+                                          "q8_0",
+                                          "q4_0",
+                                          "k=q8_0,v=q4_0",
+                                          "kivi:tail=32",
+                                          "kivi:bits=4,tail=0,exact_layers=0",
+                                          lexico,
+                                          "snapkv:window=8,budget=40",
+                                          "random:tail=16,keep=0.4",
+                                          "streaming:tail=32"};
 
-  CachePolicies() { tensor::set_kernel_threads(1); }  // so little work is slower with more
+  CachePolicies() {
+    tensor::set_kernel_threads(1);  // so little work is slower with more
+    testing::write_random_dictionary(folder_.directory / "dictionary", model.cached_model(), 128);
+  }
 
   static GenerationRequest request(const std::string& policy, int64_t prompt, int64_t max_tokens, int64_t start = 0) {
     GenerationRequest request;
@@ -111,10 +84,10 @@ class CachePolicies : public ::testing::Test {
 };
 
 TEST_F(CachePolicies, AllAtOnceGetWhatEachGetsAlone) {
-  std::vector<PolicyOutcome> apart, together(2 * kPolicies.size());
+  std::vector<PolicyOutcome> apart, together(2 * policies.size());
   const auto each = [&](size_t index) {
     const auto number = static_cast<int64_t>(index);
-    return request(kPolicies[index % kPolicies.size()], 90 + 23 * number, 40 + number, number);
+    return request(policies[index % policies.size()], 90 + 23 * number, 40 + number, number);
   };
   for (size_t index = 0; index < together.size(); ++index) apart.push_back(alone(each(index)));
   Engine engine(model, {.max_batch = 12, .prompt_part = 64, .prompt_part_while_decoding = 16, .prefix_memory = 0});
@@ -126,16 +99,16 @@ TEST_F(CachePolicies, AllAtOnceGetWhatEachGetsAlone) {
   for (size_t index = 0; index < together.size(); ++index) {
     EXPECT_EQ(together[index].error, "");
     EXPECT_EQ(together[index].tokens.size(), 40 + index);
-    EXPECT_TRUE(together[index] == apart[index]) << kPolicies[index % kPolicies.size()];
+    EXPECT_TRUE(together[index] == apart[index]) << policies[index % policies.size()];
   }
   // And they are compressed: the same prompt has other probabilities with each.
   std::set<std::vector<double>> distinct;
-  for (const std::string& policy : kPolicies) distinct.insert(alone(request(policy, 150, 8)).logprobs);
-  EXPECT_EQ(distinct.size(), kPolicies.size());
+  for (const std::string& policy : policies) distinct.insert(alone(request(policy, 150, 8)).logprobs);
+  EXPECT_EQ(distinct.size(), policies.size());
 }
 
 TEST_F(CachePolicies, ReusedPrefixesChangeNothing) {
-  for (const std::string& policy : kPolicies) {
+  for (const std::string& policy : policies) {
     Engine engine(model, {});
     const PolicyOutcome first = run(engine, request(policy, 120, 30));
     EXPECT_EQ(first.reused, 0);
@@ -151,7 +124,7 @@ TEST_F(CachePolicies, ReusedPrefixesChangeNothing) {
 
 TEST_F(CachePolicies, SavedCachesGoOn) {
   const testing::TemporaryDirectory directory;
-  for (const std::string& policy : kPolicies) {
+  for (const std::string& policy : policies) {
     Engine engine(model, {.keep_compressed = true});
     GenerationRequest first = request(policy, 120, 30);
     const PolicyOutcome answer = run(engine, first);
@@ -199,9 +172,52 @@ TEST_F(CachePolicies, MemoryAdmitsMoreOfTheSmallerOnes) {
   EXPECT_EQ(most_at_once("q8_0", 40), 3);
   EXPECT_EQ(most_at_once("q4_0", 40), 6);
   EXPECT_GE(most_at_once("kivi:tail=32", 40), 8);
+  EXPECT_GE(most_at_once(lexico, 40), 8);
   EXPECT_GE(most_at_once("streaming:tail=128", 40), 12);
   // A long prompt is read one after the other: while it is, it takes what a full one takes.
   EXPECT_GE(most_at_once("snapkv:keep=0.1", 1900), 2);
+}
+
+TEST_F(CachePolicies, TheOwnerIsToldWhatACacheCameToHold) {
+  Engine engine(model, {});
+  const auto bytes_of = [&](const std::string& policy) {
+    int64_t bytes = -1;
+    bool ended = false;
+    GenerationEvents events{.on_token = [](const Choice&) { return true; },
+                            .on_cache =
+                                [&](int64_t held) {
+                                  EXPECT_FALSE(ended);
+                                  bytes = held;
+                                },
+                            .on_end = [&](Finish, const std::string&) { ended = true; }};
+    engine.submit(request(policy, 600, 20), std::move(events));
+    engine.finish();
+    EXPECT_TRUE(ended);
+    return bytes;
+  };
+  const int64_t full = bytes_of("full");
+  EXPECT_GE(full, int64_t{2} * 2 * 2 * 64 * 2 * 619);  // keys and values, layers, heads of 64 numbers of 2 bytes
+  EXPECT_LT(bytes_of("q4_0"), full / 3);
+  EXPECT_LT(bytes_of(lexico), full / 3);
+}
+
+// Requests choose policies, and their spelling: what nobody uses must not stay.
+TEST_F(CachePolicies, KindsThatNobodyUsesAreForgotten) {
+  Engine engine(model, {});
+  const auto open = [&](const std::string& policy) { return engine.check_policy(cache::parse_policy(policy)); };
+  const std::shared_ptr<const cache::CacheKind> held = open(lexico);
+  const std::weak_ptr<const cache::CacheKind> left = open("q8_0:sinks=7");
+  EXPECT_EQ(open("q8_0:sinks=7"), left.lock()) << "opened once";
+  run(engine, request("q4_0:sinks=3", 60, 5));  // leaves a prefix
+  std::string zeros;
+  for (int sinks = 0; sinks < 100; ++sinks) {
+    open(fmt::format("kivi:sinks={}", sinks));
+    zeros += "0";
+    EXPECT_EQ(open(lexico + ",sinks=" + zeros + "4"), held) << "another spelling of what is held";
+  }
+  EXPECT_TRUE(left.expired());
+  EXPECT_EQ(open(lexico), held);
+  EXPECT_EQ(run(engine, request("q4_0:sinks=3", 60, 5)).reused, 59);
 }
 
 TEST_F(CachePolicies, TwoSpellingsShareTheirPrefixes) {

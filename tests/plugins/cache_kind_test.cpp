@@ -241,7 +241,7 @@ TEST_F(CacheKindPlugin, WorksInTheServer) {
   const base::Json every_second = complete("every_second"), full = complete("full");
   EXPECT_TRUE(every_second.contains("choices")) << every_second.dump();
   EXPECT_NE(every_second["choices"], full["choices"]);
-  EXPECT_NE(complete("every_other").dump().find("unknown kind of cache 'every_other'"), std::string::npos);
+  EXPECT_NE(complete("every_other").dump().find("cache policy 'every_other' is not offered here"), std::string::npos);
 }
 
 }  // namespace

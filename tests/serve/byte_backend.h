@@ -19,6 +19,7 @@ class ByteBackend : public serve::Backend {
     card_.vocabulary = 257;
     card_.max_batch = 2;
     card_.chat = true;
+    card_.caches = {"full", "full:f32"};
   }
 
   const serve::BackendCard& card() const override { return card_; }
@@ -41,8 +42,9 @@ class ByteBackend : public serve::Backend {
     return token == 256 ? "<s>" : std::string(1, static_cast<char>(token));
   }
 
-  void check_cache(const std::string& policy) const override {
-    base::check(policy.starts_with("full"), "'{}' is no cache policy", policy);
+  std::string cache_policy(const std::string& text) const override {
+    base::check(text.starts_with("full"), "'{}' is no cache policy", text);
+    return text;
   }
 
  private:

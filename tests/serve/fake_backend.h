@@ -78,8 +78,10 @@ class FakeBackend : public ByteBackend {
     for (const Job& job : jobs_) {
       ++status.running;
       status.cache_bytes[job.request.cache] += 1000;
+      status.cache_tokens[job.request.cache] += 10;
     }
     status.cache_limit = 1 << 20;
+    status.fixed_bytes = {{"full:dictionary=\"a\"", 77}};
     return status;
   }
 
@@ -128,6 +130,7 @@ class FakeBackend : public ByteBackend {
   }
 
   bool end(Job& job, serve::Finish finish, const std::string& error = "") {
+    if (job.begun) job.events.on_cache(1000 + job.generated);
     job.events.on_end(finish, "", error);
     return true;
   }

@@ -278,6 +278,21 @@ TEST_F(ServeProgram, ChatsByTheTemplateOfTheFolder) {
   EXPECT_EQ(turns(next), 2u) << next;
 }
 
+// --cache repeats: the first is what silent requests have.
+TEST_F(ServeProgram, OffersCaches) {
+  Program program(stories(), {"--cache", "q8_0", "--cache", "streaming:tail=16"});
+  const Json usage = program.complete(story("Once upon a time"))["usage"];
+  EXPECT_TRUE(usage["cache_policy"].get<std::string>().starts_with("q8_0")) << usage;
+  EXPECT_GT(usage["cache_bytes"].get<int64_t>(), 0);
+  const Json caches = Json::parse(program.client().Get("/v1/models")->body)["data"][0]["caches"];
+  ASSERT_GE(caches.size(), 3U);
+  EXPECT_EQ(caches[0], "q8_0");
+  EXPECT_EQ(caches[1], "streaming:tail=16");
+  Json other = story("Once upon a time");
+  other["cache"] = "lexico:dictionary=/no/such/file";
+  EXPECT_CONTAINS(program.complete(other)["error"]["message"].get<std::string>(), "is not offered here; offered: ");
+}
+
 TEST_F(ServeProgram, TellsWhatIsWrongBeforeItServes) {
   const auto error_with = [](std::vector<std::string> flags) {
     flags.insert(flags.begin(), {INCONTEXT_BINARY_DIR "/incontext", "serve", stories().string(), "--port", "0"});
@@ -287,6 +302,8 @@ TEST_F(ServeProgram, TellsWhatIsWrongBeforeItServes) {
     return result.err;
   };
   EXPECT_CONTAINS(error_with({"--cache", "nothing"}), "nothing");
+  EXPECT_CONTAINS(error_with({"--cache", "full", "--cache", "lexico:dictionary=/no/such"}), "/no/such");
+  EXPECT_CONTAINS(error_with({"--cache", "full", "--cache", "full:f16"}), "'full' and 'full:f16' are the same");
   EXPECT_CONTAINS(error_with({"--api-key-file", "/no/such/file"}), "/no/such/file");
   EXPECT_CONTAINS(error_with({"--tls-cert", "/no"}), "--tls-key");
   EXPECT_CONTAINS(error_with({"--host", "256.0.0.1"}), "cannot listen on 256.0.0.1");

@@ -21,7 +21,9 @@ TEST(Routes, Chat) {
   EXPECT_EQ(body["usage"], (Json{{"prompt_tokens", 3},
                                  {"completion_tokens", 5},
                                  {"total_tokens", 8},
-                                 {"prompt_tokens_details", {{"cached_tokens", 1}}}}));
+                                 {"prompt_tokens_details", {{"cached_tokens", 1}}},
+                                 {"cache_policy", "full"},
+                                 {"cache_bytes", 1005}}));
 }
 
 TEST(Routes, ChatLogprobs) {
@@ -240,6 +242,7 @@ TEST(Routes, Models) {
   EXPECT_EQ(list["data"][1]["id"], "fake-alias");
   EXPECT_EQ(list["data"][0]["object"], "model");
   EXPECT_EQ(list["data"][0]["max_model_len"], 200);
+  EXPECT_EQ(list["data"][0]["caches"], (Json{"full", "full:f32"}));
   EXPECT_EQ(served.get("/v1/models/fake-alias").first, 200);
   EXPECT_EQ(served.get("/v1/models/other").first, 404);
 }
@@ -272,6 +275,8 @@ TEST(Routes, HealthMetricsAndPage) {
         "incontext_requests_total{route=\"/v1/completions\",code=\"400\"} 1\n", "incontext_requests_running 1\n",
         "incontext_prompt_tokens_total 3\n", "incontext_reused_tokens_total 1\n",
         "incontext_generated_tokens_total 5\n", "incontext_cache_bytes{policy=\"full\"} 1000\n",
+        "incontext_cache_tokens{policy=\"full\"} 10\n",
+        "incontext_cache_fixed_bytes{policy=\"full:dictionary=\\\"a\\\"\"} 77\n",
         "incontext_time_to_first_token_seconds_count 1\n", "incontext_time_per_token_seconds_count 4\n",
         "incontext_time_per_token_seconds_bucket{le=\"+Inf\"} 4\n",
         "incontext_continuations_total{finish=\"length\"} 1\n",

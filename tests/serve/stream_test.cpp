@@ -24,6 +24,8 @@ TEST(Stream, Chat) {
   EXPECT_EQ(events[6]["choices"][0]["delta"], Json::object());
   EXPECT_EQ(events[7]["choices"], Json::array());
   EXPECT_EQ(events[7]["usage"]["total_tokens"], 8);
+  EXPECT_EQ(events[7]["usage"]["cache_policy"], "full");
+  EXPECT_EQ(events[7]["usage"]["cache_bytes"], 1005);
   EXPECT_EQ(events[8], "[DONE]");
 }
 
