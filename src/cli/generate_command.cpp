@@ -53,6 +53,8 @@ void run_generate(const GenerateArguments& arguments, Invocation& invocation) {
       std::max<int64_t>(0, std::min(request.max_tokens, opened.model->config().context - prompt_tokens));
   decode::EngineOptions options;
   options.keep_compressed = !arguments.generation.save_cache.empty();
+  // Nobody comes after this prompt.
+  if (arguments.generation.save_cache.empty() && arguments.generation.load_cache.empty()) options.prefix_memory = 0;
   options.sampled_tokens = opened.sampled_tokens();
   if (flags.save_cache.empty() && flags.load_cache.empty()) options.prefix_memory = 0;
   decode::Engine engine(*opened.model, options);

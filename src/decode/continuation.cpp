@@ -47,7 +47,7 @@ Continuation run_continuation(Engine& engine, const OpenedModel& opened, Generat
   while (!ended) {
     if (cancelled()) engine.cancel(id);
     const EngineStatus before = engine.status();
-    for (const auto& [policy, bytes] : before.cache_bytes) result.cache_bytes = std::max(result.cache_bytes, bytes);
+    for (const auto& [policy, bytes] : before.cache_bytes) result.cache_bytes = bytes;  // of the only sequence
     engine.step();
   }
   base::check(failure.empty(), "{}", failure);
@@ -55,7 +55,7 @@ Continuation run_continuation(Engine& engine, const OpenedModel& opened, Generat
   result.text = stream.text();
   result.decode_seconds = seconds_since(start) - result.prefill_seconds;
   const EngineStatus status = engine.status();
-  result.cache_bytes = std::max(result.cache_bytes, status.prefix_bytes);
+  if (result.cache_bytes == 0) result.cache_bytes = status.prefix_bytes;  // it ended with its first step
   return result;
 }
 

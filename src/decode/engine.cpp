@@ -277,7 +277,9 @@ void Engine::after_part(Sequence& sequence) {
 // Copies come on top of what running sequences have reserved, and together they keep to the limit.
 void Engine::keep_copy(const Sequence& sequence) {
   const int64_t held = sequence.held();
-  if (held < kShortestPrefix || sequence.state->bytes() > options_.cache_memory - reserved_ - prefixes_.bytes()) return;
+  const int64_t bytes = sequence.state->bytes();
+  if (held < kShortestPrefix || bytes > options_.prefix_memory) return;
+  if (bytes > options_.cache_memory - reserved_ - prefixes_.bytes()) return;
   if (!sequence.state->serves_prompts()) return;
   prefixes_.keep(sequence.state->fork(held, held), key_of(sequence));
 }

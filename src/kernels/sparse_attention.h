@@ -19,13 +19,15 @@ namespace incontext::kernels {
 struct SparseLayout {
   int64_t kv_heads = 0;
   int64_t key_sparsity = 0, value_sparsity = 0;      // non-zeros of a position, at most where they are counted
-  Coefficients coefficients = Coefficients::ladder;  // ladder: 2 bytes for a non-zero; integer: 3
+  Coefficients coefficients = Coefficients::ladder;  // ladders: 2 bytes for a non-zero; integer: 3
   bool counted = false;
 
   static constexpr int64_t kBlock = 32, kMostAtoms = 4096, kMostNonZeros = 128;
   /// The largest size of a part and of a block, in bytes.
   int64_t part_bytes(int64_t sparsity) const;
   int64_t block_bytes() const;
+  /// What the codes can name.
+  int64_t most_atoms() const { return int64_t{1} << atom_bits(coefficients); }
 };
 
 /// Writes block `out` from codes of its 32 * kv_heads keys and values, position by position: what omp() gives. Returns

@@ -139,7 +139,8 @@ TEST(Omp, ChoosesAndFitsAsTheReferenceDoes) {
 TEST(Omp, ACodeDependsOnItsVectorAlone) {
   base::ThreadPool one(1), three(3);
   OmpCase c(600, 64, 70, 8, 6);
-  for (const Coefficients rounding : {Coefficients::exact, Coefficients::integer, Coefficients::ladder}) {
+  for (const Coefficients rounding :
+       {Coefficients::exact, Coefficients::integer, Coefficients::ladder, Coefficients::ladder6}) {
     const OmpResult all = run_omp(c, rounding, 0, &three);
     EXPECT_EQ(all, run_omp(c, rounding, 0, &one));
     const OmpResult last = run_omp(c, rounding, 0, &one, 69);
@@ -188,9 +189,12 @@ TEST(Omp, RoundedCoefficientsCostLittle) {
   EXPECT_LT(mean_residual(Coefficients::integer), exact * 1.001);
   EXPECT_GT(mean_residual(Coefficients::ladder), exact * 1.005);
   EXPECT_LT(mean_residual(Coefficients::ladder), exact * 1.6);
+  EXPECT_LT(mean_residual(Coefficients::ladder5), mean_residual(Coefficients::ladder) * 0.95);
+  EXPECT_LT(mean_residual(Coefficients::ladder6), mean_residual(Coefficients::ladder5) * 0.99);
+  EXPECT_LT(mean_residual(Coefficients::ladder6), exact * 1.2);
   // As the definition rounds.
   OmpCase few(300, 64, 20, 8, 9);
-  for (const Coefficients rounding : {Coefficients::integer, Coefficients::ladder}) {
+  for (const Coefficients rounding : {Coefficients::integer, Coefficients::ladder, Coefficients::ladder5}) {
     const OmpResult a = run_omp(few, rounding, 0, &pool), b = run_omp(few, rounding, 0, nullptr);
     int64_t same = 0;
     for (size_t i = 0; i < a.codes.size(); ++i) same += a.codes[i] == b.codes[i] ? 1 : 0;

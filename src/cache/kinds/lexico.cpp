@@ -19,6 +19,15 @@ const float* floats_or_null(const torch::Tensor& tensor) {
   return tensor.defined() ? tensor.data_ptr<float>() : nullptr;
 }
 
+/// The finest ladder that two bytes leave room for beside the number of an atom.
+kernels::Coefficients ladder_for(int64_t atoms) {
+  using kernels::Coefficients;
+  for (const Coefficients ladder : {Coefficients::ladder6, Coefficients::ladder5}) {
+    if (atoms <= int64_t{1} << kernels::atom_bits(ladder)) return ladder;
+  }
+  return Coefficients::ladder;
+}
+
 /// Atoms as the kernel wants those of keys.
 torch::Tensor panels_of(const torch::Tensor& atoms) {
   const int64_t padding = (kPanelRows - atoms.size(0) % kPanelRows) % kPanelRows;
@@ -181,12 +190,12 @@ std::shared_ptr<const CacheKind> make_lexico_kind(const CachePolicy& policy, con
   lexico.key_sparsity = options.integer("sparsity", std::min<int64_t>(8, most), 1, most);
   lexico.value_sparsity = options.integer("value_sparsity", lexico.key_sparsity, 1, most);
   lexico.error = options.number("error", 0, 0, 0.99);
-  lexico.coefficients =
-      options.integer("bytes", 2, 2, 3) == 2 ? kernels::Coefficients::ladder : kernels::Coefficients::integer;
+  const bool two_bytes = options.integer("bytes", 2, 2, 3) == 2;
   lexico.kept = read_kept_exact(options, model, {}, /*least_tail=*/1);
   options.finish();
   if (file.empty()) options.fail("expected dictionary=FILE; incontext calibrate lexico makes one for a model");
   const LexicoDictionary dictionary = read_lexico_dictionary(file, model);
+  int64_t atoms = 0;
   for (const auto* parts : {&dictionary.keys, &dictionary.values}) {
     for (const LexicoPart& part : *parts) {
       const int64_t sparsity = std::max(lexico.key_sparsity, lexico.value_sparsity);
@@ -194,8 +203,10 @@ std::shared_ptr<const CacheKind> make_lexico_kind(const CachePolicy& policy, con
         options.fail(
             fmt::format("sparsity: expected at most the {} atoms of {}, got {}", part.atoms.size(0), file, sparsity));
       }
+      atoms = std::max(atoms, part.atoms.size(0));
     }
   }
+  lexico.coefficients = two_bytes ? ladder_for(atoms) : kernels::Coefficients::integer;
   return std::make_shared<LexicoKind>(lexico, dictionary, file);
 }
 

@@ -13,7 +13,7 @@ namespace incontext::cache {
 struct LexicoOptions {
   int64_t key_sparsity = 8, value_sparsity = 8;  // non-zeros of a code, at most where there is an error
   double error = 0;                              // a code ends where its residual is this share of its vector; 0: never
-  kernels::Coefficients coefficients = kernels::Coefficients::ladder;  // ladder: 2 bytes for a non-zero; integer: 3
+  kernels::Coefficients coefficients = kernels::Coefficients::ladder;  // ladders: 2 bytes for a non-zero; integer: 3
   KeptExact kept = {};
 };
 

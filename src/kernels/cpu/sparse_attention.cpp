@@ -79,22 +79,6 @@ inline SparsePart part_of(const SparseLayout& layout, const std::byte* block, in
   return part;
 }
 
-/// The ladder with its signs, and steps of integers.
-struct CoefficientTable {
-  float ladder[16];
-  CoefficientTable() {
-    for (int16_t code = 0; code < 16; ++code) ladder[code] = coefficient_of(Coefficients::ladder, code);
-  }
-};
-inline const CoefficientTable kCoefficientTable;
-
-template <Coefficients kKind>
-inline float coefficient_at(const SparsePart& part, int64_t i) {
-  if constexpr (kKind == Coefficients::ladder) return kCoefficientTable.ladder[part.low[i] >> 12];
-  const auto bits = static_cast<int16_t>(part.high[i] << 8 | part.low[i] >> 12 << 4);
-  return static_cast<float>(bits >> 4) * (1.0F / 2047);
-}
-
 }  // namespace incontext::kernels
 #endif
 
@@ -212,20 +196,78 @@ inline void MultiplyAtoms(const SparseAttention& args, std::span<const SparseIte
   }
 }
 
-/// Calls with_position(j, first non-zero, non-zeros) for positions [begin, end) of a block.
-template <class Work>
-HWY_INLINE void ForEachPosition(const SparsePart& part, int64_t sparsity, int64_t begin, int64_t end,
-                                const Work& work) {
-  int64_t at = 0;
-  if (part.counts == nullptr) {
-    for (int64_t j = begin; j < end; ++j) work(j, j * sparsity, sparsity);
-    return;
+/// The non-zeros of some positions of a block, read out.
+struct ReadCodes {
+  const int32_t* places = nullptr;      // of their atoms, atom * width
+  const float* coefficients = nullptr;  // over the position's scale
+  HWY_ALIGN float scales[SparseLayout::kBlock];
+};
+
+/// Reads out the non-zeros [first, last) of a part.
+template <Coefficients kKind>
+HWY_INLINE void ReadNonZeros(const SparsePart& part, int64_t first, int64_t last, int32_t width, int32_t* places,
+                             float* coefficients) {
+  const hn::RebindToSigned<Full> di;
+  const hn::Rebind<uint16_t, decltype(di)> dh;
+  const hn::Rebind<uint8_t, decltype(di)> db;
+  const Full d;
+  [[maybe_unused]] const float* table = kKind == Coefficients::integer ? nullptr : ladder_table(kKind);
+  const auto read = [&](int64_t i, auto low, [[maybe_unused]] auto high) HWY_ATTR {
+    constexpr int kBits = atom_bits(kKind);
+    const auto atom = hn::And(low, hn::Set(di, (1 << kBits) - 1));
+    hn::StoreU(hn::Mul(atom, hn::Set(di, width)), di, places + i);
+    const auto code = hn::ShiftRight<kBits>(low);
+    if constexpr (kKind != Coefficients::integer) {
+      hn::StoreU(hn::GatherIndex(d, table, code), d, coefficients + i);
+    } else {
+      const auto bits = hn::Or(hn::ShiftLeft<24>(high), hn::ShiftLeft<20>(code));
+      hn::StoreU(hn::Mul(hn::ConvertTo(d, hn::ShiftRight<20>(bits)), hn::Set(d, 1.0F / 2047)), d, coefficients + i);
+    }
+  };
+  int64_t i = first;
+  for (; i + kLanes <= last; i += kLanes) {
+    const auto low = hn::PromoteTo(di, hn::LoadU(dh, part.low + i));
+    if constexpr (kKind != Coefficients::integer) {
+      read(i - first, low, low);
+    } else {
+      read(i - first, low, hn::PromoteTo(di, hn::LoadU(db, part.high + i)));
+    }
   }
-  for (int64_t j = 0; j < begin; ++j) at += part.counts[j];
-  for (int64_t j = begin; j < end; ++j) {
-    work(j, at, part.counts[j]);
-    at += part.counts[j];
+  if (i == last) return;
+  // The last ones by way of copies, so that nothing behind the part is read.
+  HWY_ALIGN uint16_t low[kLanes] = {};
+  HWY_ALIGN uint8_t high[kLanes] = {};
+  std::copy(part.low + i, part.low + last, low);
+  if constexpr (kKind == Coefficients::integer) std::copy(part.high + i, part.high + last, high);
+  if constexpr (kKind != Coefficients::integer) {
+    read(i - first, hn::PromoteTo(di, hn::Load(dh, low)), hn::PromoteTo(di, hn::Load(dh, low)));
+  } else {
+    read(i - first, hn::PromoteTo(di, hn::Load(dh, low)), hn::PromoteTo(di, hn::Load(db, high)));
   }
+}
+
+/// Reads out positions [begin, end) of a part, into memory of this thread. How many non-zeros a position has is
+/// `sparsity`, or what the part counts.
+template <Coefficients kKind>
+HWY_INLINE ReadCodes ReadPart(const SparsePart& part, int64_t sparsity, int64_t begin, int64_t end, int64_t width) {
+  int64_t first = begin * sparsity, last = end * sparsity;
+  if (part.counts != nullptr) {
+    first = 0;
+    for (int64_t j = 0; j < begin; ++j) first += part.counts[j];
+    last = first;
+    for (int64_t j = begin; j < end; ++j) last += part.counts[j];
+  }
+  const int64_t most = SparseLayout::kBlock * SparseLayout::kMostNonZeros + kLanes;
+  ReadCodes codes;
+  float* coefficients = scratch(Scratch::left, most);
+  auto* places = reinterpret_cast<int32_t*>(scratch(Scratch::right, most));
+  ReadNonZeros<kKind>(part, first, last, static_cast<int32_t>(width), places, coefficients);
+  for (int64_t j = 0; j < SparseLayout::kBlock; j += kLanes) {
+    hn::StoreU(LoadStored<Storage::f16>(Full(), part.scales + j), Full(), codes.scales + j);
+  }
+  codes.coefficients = coefficients;
+  codes.places = places;
+  return codes;
 }
 
 /// scores[j] = scale of the code times its look-ups, for the heads of an item.
@@ -233,23 +275,28 @@ template <Coefficients kKind, std::size_t kWidth>
 HWY_INLINE void ScoreBlock(const SparsePart& part, int64_t sparsity, const float* products, int64_t begin, int64_t end,
                            float factor, float* scores) {
   using W = Wide<kWidth>;
-  ForEachPosition(part, sparsity, begin, end, [&](int64_t j, int64_t first, int64_t count) HWY_ATTR {
+  const ReadCodes codes = ReadPart<kKind>(part, sparsity, begin, end, static_cast<int64_t>(kWidth));
+  const int32_t* place = codes.places;
+  const float* coefficient = codes.coefficients;
+  for (int64_t j = begin; j < end; ++j) {
+    const int64_t count = part.counts == nullptr ? sparsity : part.counts[j];
     W even = W::Zero(), odd = W::Zero();
-    int64_t i = first;
-    for (; i + 2 <= first + count; i += 2) {
-      even = even.Plus(coefficient_at<kKind>(part, i),
-                       W::Load(products + (part.low[i] & 0xFFF) * static_cast<int64_t>(kWidth)));
-      odd = odd.Plus(coefficient_at<kKind>(part, i + 1),
-                     W::Load(products + (part.low[i + 1] & 0xFFF) * static_cast<int64_t>(kWidth)));
+    int64_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+      even = even.Plus(coefficient[i], W::Load(products + place[i]));
+      odd = odd.Plus(coefficient[i + 1], W::Load(products + place[i + 1]));
+      even = even.Plus(coefficient[i + 2], W::Load(products + place[i + 2]));
+      odd = odd.Plus(coefficient[i + 3], W::Load(products + place[i + 3]));
     }
-    if (i < first + count) {
-      even = even.Plus(coefficient_at<kKind>(part, i),
-                       W::Load(products + (part.low[i] & 0xFFF) * static_cast<int64_t>(kWidth)));
+    for (; i + 2 <= count; i += 2) {
+      even = even.Plus(coefficient[i], W::Load(products + place[i]));
+      odd = odd.Plus(coefficient[i + 1], W::Load(products + place[i + 1]));
     }
-    even.Plus(1.0F, odd)
-        .Times(factor * from_f16(part.scales[j]))
-        .Store(scores + (j - begin) * static_cast<int64_t>(kWidth));
-  });
+    if (i < count) even = even.Plus(coefficient[i], W::Load(products + place[i]));
+    even.Plus(1.0F, odd).Times(factor * codes.scales[j]).Store(scores + (j - begin) * static_cast<int64_t>(kWidth));
+    place += count;
+    coefficient += count;
+  }
 }
 
 /// sums[atom] += weight of the position times coefficient, for the heads of an item.
@@ -257,15 +304,30 @@ template <Coefficients kKind, std::size_t kWidth>
 HWY_INLINE void SumBlock(const SparsePart& part, int64_t sparsity, const float* weights, int64_t begin, int64_t end,
                          float* sums) {
   using W = Wide<kWidth>;
-  ForEachPosition(part, sparsity, begin, end, [&](int64_t j, int64_t first, int64_t count) HWY_ATTR {
+  const ReadCodes codes = ReadPart<kKind>(part, sparsity, begin, end, static_cast<int64_t>(kWidth));
+  const int32_t* place = codes.places;
+  const float* coefficient = codes.coefficients;
+  for (int64_t j = begin; j < end; ++j) {
+    const int64_t count = part.counts == nullptr ? sparsity : part.counts[j];
     const W weight = W::Load(weights + (j - begin) * static_cast<int64_t>(kWidth));
-    if (weight.AllBelow(kLeastWeight)) return;
-    const W scaled = weight.Times(from_f16(part.scales[j]));
-    for (int64_t i = first; i < first + count; ++i) {
-      float* sum = sums + (part.low[i] & 0xFFF) * static_cast<int64_t>(kWidth);
-      W::Load(sum).Plus(coefficient_at<kKind>(part, i), scaled).Store(sum);
+    if (!weight.AllBelow(kLeastWeight)) {
+      const W scaled = weight.Times(codes.scales[j]);
+      const auto add = [&](int64_t i) HWY_ATTR {
+        float* sum = sums + place[i];
+        W::Load(sum).Plus(coefficient[i], scaled).Store(sum);
+      };
+      int64_t i = 0;
+      for (; i + 4 <= count; i += 4) {
+        add(i);
+        add(i + 1);
+        add(i + 2);
+        add(i + 3);
+      }
+      for (; i < count; ++i) add(i);
     }
-  });
+    place += count;
+    coefficient += count;
+  }
 }
 
 /// Weights 2^(score - top) in place of scores [positions, kWidth]; the tops and the sums of weights of each head.
@@ -363,10 +425,15 @@ void AttendRangeOf(const SparseAttention& args, const SparseItem& item, int64_t 
 }
 
 inline void AttendRangeOfItem(const SparseAttention& args, const SparseItem& item, int64_t range) {
-  if (args.layout.coefficients == Coefficients::ladder) {
-    AttendRangeOf<Coefficients::ladder>(args, item, range);
-  } else {
-    AttendRangeOf<Coefficients::integer>(args, item, range);
+  switch (args.layout.coefficients) {
+    case Coefficients::ladder:
+      return AttendRangeOf<Coefficients::ladder>(args, item, range);
+    case Coefficients::ladder5:
+      return AttendRangeOf<Coefficients::ladder5>(args, item, range);
+    case Coefficients::ladder6:
+      return AttendRangeOf<Coefficients::ladder6>(args, item, range);
+    default:
+      return AttendRangeOf<Coefficients::integer>(args, item, range);
   }
 }
 
@@ -382,34 +449,99 @@ inline void RangeFactors(const SparseItem& item, float* factors, float* highest)
   }
 }
 
+/// out[h * dim + i] = sum over the atoms of a slice of sums[atom, h] rows[atom, i], for kHeads heads and kVectors
+/// vectors of the head.
+template <std::size_t kHeads, std::size_t kVectors>
+HWY_INLINE void SumRows(const uint16_t* rows, int64_t dim, int64_t atoms, const float* sums, int64_t width,
+                        float* out) {
+  const Full d;
+  using V = hn::Vec<Full>;
+  V total[kHeads][kVectors];
+#pragma GCC unroll 4
+  for (std::size_t h = 0; h < kHeads; ++h) {
+#pragma GCC unroll 4
+    for (std::size_t v = 0; v < kVectors; ++v) total[h][v] = hn::Zero(d);
+  }
+  for (int64_t atom = 0; atom < atoms; ++atom) {
+    V row[kVectors];
+#pragma GCC unroll 4
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      row[v] = LoadStored<Storage::f16>(d, rows + atom * dim + static_cast<int64_t>(v) * kLanes);
+    }
+#pragma GCC unroll 4
+    for (std::size_t h = 0; h < kHeads; ++h) {
+      const V sum = hn::Set(d, sums[atom * width + static_cast<int64_t>(h)]);
+#pragma GCC unroll 4
+      for (std::size_t v = 0; v < kVectors; ++v) total[h][v] = hn::MulAdd(sum, row[v], total[h][v]);
+    }
+  }
+#pragma GCC unroll 4
+  for (std::size_t h = 0; h < kHeads; ++h) {
+#pragma GCC unroll 4
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      hn::StoreU(total[h][v], d, out + static_cast<int64_t>(h) * dim + static_cast<int64_t>(v) * kLanes);
+    }
+  }
+}
+
+/// SumRows for what is left of a head behind whole vectors.
+inline void SumRowsTail(const uint16_t* rows, int64_t dim, int64_t first, int64_t atoms, const float* sums,
+                        int64_t width, int64_t heads, float* out) {
+  for (int64_t h = 0; h < heads; ++h) {
+    for (int64_t i = first; i < dim; ++i) {
+      float total = 0;
+      for (int64_t atom = 0; atom < atoms; ++atom) total += sums[atom * width + h] * from_f16(rows[atom * dim + i]);
+      out[h * dim + i] = total;
+    }
+  }
+}
+
 /// The share of a slice of atoms in the outputs of an item.
 void MultiplySums(const SparseAttention& args, const SparseItem& item, int64_t slice) {
   const int64_t dim = args.head_dim, width = item.width;
-  const int64_t first = slice * kAtomSlice, last = std::min(args.value_atoms, first + kAtomSlice);
+  const int64_t first = slice * kAtomSlice, atoms = std::min(args.value_atoms - first, kAtomSlice);
   float* factors = scratch(Scratch::left, item.ranges * width);
   float highest[kMostGroup];
   RangeFactors(item, factors, highest);
-  float* out = item.partial + slice * item.heads * dim;
-  std::fill_n(out, item.heads * dim, 0.0F);
-  float* row = scratch(Scratch::right, dim);
-  for (int64_t atom = first; atom < last; ++atom) {
-    float sums[kMostGroup] = {};
-    bool any = false;
+  // The sums of the ranges, in order. Factors repeat over a vector, or over several where the width is greater.
+  float* sums = scratch(Scratch::right, kAtomSlice * width + kLanes);
+  const Full d;
+  const int64_t pattern = std::max(width, kLanes);
+  for (int64_t at = 0; at < pattern; at += kLanes) {
+    float lanes[kMostGroup > kLanes ? kMostGroup : kLanes];
     for (int64_t range = 0; range < item.ranges; ++range) {
-      const float* of_range = item.sums + (range * args.value_atoms + atom) * width;
-      for (int64_t h = 0; h < width; ++h) sums[h] += factors[range * width + h] * of_range[h];
+      for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] = factors[range * width + (at + lane) % width];
+      const auto factor = hn::LoadU(d, lanes);
+      const float* from = item.sums + (range * args.value_atoms + first) * width;
+      int64_t i = at;
+      for (; i + kLanes <= atoms * width; i += pattern) {
+        const auto before = range == 0 ? hn::Zero(d) : hn::LoadU(d, sums + i);
+        hn::StoreU(hn::MulAdd(factor, hn::LoadU(d, from + i), before), d, sums + i);
+      }
+      for (; i < atoms * width; ++i) {  // the last atoms, where they fill no vector
+        const One one;
+        const auto before = range == 0 ? hn::Zero(one) : hn::LoadU(one, sums + i);
+        hn::StoreU(hn::MulAdd(hn::Set(one, factors[range * width + i % width]), hn::LoadU(one, from + i), before), one,
+                   sums + i);
+      }
     }
-    for (int64_t h = 0; h < item.heads; ++h) any = any || sums[h] != 0;
-    if (!any) continue;
-    const uint16_t* halves = args.value_rows + atom * dim;
-    ForEachVector(dim,
-                  [&](auto d, int64_t i) HWY_ATTR { hn::StoreU(LoadStored<Storage::f16>(d, halves + i), d, row + i); });
-    for (int64_t h = 0; h < item.heads; ++h) {
-      float* to = out + h * dim;
-      ForEachVector(dim, [&](auto d, int64_t i) HWY_ATTR {
-        hn::StoreU(hn::MulAdd(hn::Set(d, sums[h]), hn::LoadU(d, row + i), hn::LoadU(d, to + i)), d, to + i);
-      });
-    }
+  }
+  float* out = item.partial + slice * item.heads * dim;
+  const uint16_t* rows = args.value_rows + first * dim;
+  for (int64_t h = 0; h < item.heads; h += 4) {
+    const int64_t heads = std::min<int64_t>(4, item.heads - h);
+    int64_t i = 0;
+    const auto vectors = [&]<std::size_t kVectors>(std::integral_constant<std::size_t, kVectors>) HWY_ATTR {
+      float* to = out + h * dim + i;
+      if (heads == 4) SumRows<4, kVectors>(rows + i, dim, atoms, sums + h, width, to);
+      if (heads == 3) SumRows<3, kVectors>(rows + i, dim, atoms, sums + h, width, to);
+      if (heads == 2) SumRows<2, kVectors>(rows + i, dim, atoms, sums + h, width, to);
+      if (heads == 1) SumRows<1, kVectors>(rows + i, dim, atoms, sums + h, width, to);
+      i += static_cast<int64_t>(kVectors) * kLanes;
+    };
+    while (i + 2 * kLanes <= dim) vectors(std::integral_constant<std::size_t, 2>());
+    while (i + kLanes <= dim) vectors(std::integral_constant<std::size_t, 1>());
+    if (i < dim) SumRowsTail(rows, dim, i, atoms, sums + h, width, heads, out + h * dim);
   }
 }
 
@@ -535,9 +667,10 @@ void sparse_attention(const SparseAttention& args, base::ThreadPool& pool) {
   base::check(layout.kv_heads >= 1 && args.heads % layout.kv_heads == 0 && args.head_dim >= 1 && args.scale >= 0,
               "[sparse_attention] expected heads to be a multiple of kv_heads, got {} and {}", args.heads,
               layout.kv_heads);
-  base::check(1 <= args.key_atoms && args.key_atoms <= SparseLayout::kMostAtoms && 1 <= args.value_atoms &&
-                  args.value_atoms <= SparseLayout::kMostAtoms,
-              "[sparse_attention] expected 1 to {} atoms, got {} and {}", SparseLayout::kMostAtoms, args.key_atoms,
+  const int64_t most = layout.most_atoms();
+  base::check(layout.coefficients != Coefficients::exact && 1 <= args.key_atoms && args.key_atoms <= most &&
+                  1 <= args.value_atoms && args.value_atoms <= most,
+              "[sparse_attention] expected rounded coefficients and 1 to {} atoms, got {} and {}", most, args.key_atoms,
               args.value_atoms);
   apply_environment();
   std::vector<SparseItem> items = items_of(args);

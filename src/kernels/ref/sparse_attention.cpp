@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kScaleBytes = SparseLayout::kBlock * 2;
 
-int64_t non_zero_bytes(const SparseLayout& layout) { return layout.coefficients == Coefficients::ladder ? 2 : 3; }
+int64_t non_zero_bytes(const SparseLayout& layout) { return layout.coefficients == Coefficients::integer ? 3 : 2; }
 
 /// Of a part with so many non-zeros, even.
 int64_t part_size(const SparseLayout& layout, int64_t non_zeros) {
@@ -24,27 +24,29 @@ int64_t index_bytes(const SparseLayout& layout) { return layout.counted ? layout
 
 /// Non-zeros that add nothing, for a code of `used` that must have `sparsity`: the ladder has no zero, so they cancel
 /// each other, two or three at a time; of one alone the largest coefficient is halved, and it is the other half.
-void fill_up(int64_t used, int64_t sparsity, uint16_t* atoms, int16_t* codes) {
+void fill_up(Coefficients kind, int64_t used, int64_t sparsity, uint16_t* atoms, int16_t* codes) {
   std::fill(atoms + used, atoms + sparsity, uint16_t{0});
   if (used == 0) std::fill_n(codes, sparsity, int16_t{0});  // its scale is 0
   if (used == 0) return;
-  constexpr int16_t kHalf = 2, kQuarter = 4, kNegative = 8;
+  const auto half = static_cast<int16_t>(ladder_steps(kind)), quarter = static_cast<int16_t>(2 * half);
+  const auto negative = static_cast<int16_t>(1 << ladder_level_bits(kind));
   int64_t left = sparsity - used;
   if (left == 1) {
-    const auto largest = std::min_element(codes, codes + used, [](int16_t a, int16_t b) { return (a & 7) < (b & 7); });
-    *largest = static_cast<int16_t>(*largest + kHalf);
+    const auto largest =
+        std::min_element(codes, codes + used, [&](int16_t a, int16_t b) { return a % negative < b % negative; });
+    *largest = static_cast<int16_t>(*largest + half);
     codes[used] = *largest;
     atoms[used] = atoms[largest - codes];
     return;
   }
   int16_t* to = codes + used;
   if (left % 2 == 1) {
-    to[0] = kHalf;
-    to[1] = to[2] = kQuarter + kNegative;
+    to[0] = half;
+    to[1] = to[2] = static_cast<int16_t>(quarter + negative);
     to += 3;
     left -= 3;
   }
-  for (int64_t i = 0; i < left; ++i) to[i] = i % 2 == 0 ? kHalf : kHalf + kNegative;
+  for (int64_t i = 0; i < left; ++i) to[i] = static_cast<int16_t>(i % 2 == 0 ? half : half + negative);
 }
 
 int64_t write_part(const SparseLayout& layout, const SparseCodes& codes, int64_t sparsity, int64_t head,
@@ -68,11 +70,12 @@ int64_t write_part(const SparseLayout& layout, const SparseCodes& codes, int64_t
     int16_t coefficients[SparseLayout::kMostNonZeros];
     std::copy_n(codes.chosen + row * sparsity, sparsity, atoms);
     std::copy_n(codes.codes + row * sparsity, sparsity, coefficients);
-    if (!layout.counted && layout.coefficients == Coefficients::ladder && used < sparsity) {
-      fill_up(used, sparsity, atoms, coefficients);
+    if (!layout.counted && ladder_level_bits(layout.coefficients) > 0 && used < sparsity) {
+      fill_up(layout.coefficients, used, sparsity, atoms, coefficients);
     }
     for (int64_t i = 0; i < (layout.counted ? used : sparsity); ++i, ++at) {
-      low[at] = static_cast<uint16_t>(atoms[i] | (coefficients[i] & 15) << 12);
+      const int bits = atom_bits(layout.coefficients);
+      low[at] = static_cast<uint16_t>(atoms[i] | coefficients[i] << bits);
       if (layout.coefficients == Coefficients::integer) {
         high[at] = static_cast<uint8_t>((coefficients[i] >> 4) & 255);
       }
@@ -90,10 +93,10 @@ struct PositionCode {
   const uint16_t* low = nullptr;
   const uint8_t* high = nullptr;
 
-  int64_t atom(int64_t i) const { return low[i] & 0xFFF; }
+  int64_t atom(Coefficients kind, int64_t i) const { return low[i] & ((1 << atom_bits(kind)) - 1); }
   double coefficient(Coefficients kind, int64_t i) const {
-    if (kind == Coefficients::ladder)
-      return static_cast<double>(coefficient_of(kind, static_cast<int16_t>(low[i] >> 12))) * scale;
+    if (kind != Coefficients::integer)
+      return static_cast<double>(coefficient_of(kind, static_cast<int16_t>(low[i] >> atom_bits(kind)))) * scale;
     const auto bits = static_cast<int16_t>(high[i] << 8 | low[i] >> 12 << 4);
     return static_cast<double>(coefficient_of(kind, static_cast<int16_t>(bits >> 4))) * scale;
   }
@@ -178,7 +181,7 @@ bool is_sparse_block(const SparseLayout& layout, std::span<const std::byte> bloc
         const PositionCode code = code_of(layout, block.data(), head, is_value, p);
         if (!std::isfinite(code.scale)) return false;
         for (int64_t i = 0; i < code.count; ++i) {
-          if (code.atom(i) >= (is_value ? value_atoms : key_atoms)) return false;
+          if (code.atom(layout.coefficients, i) >= (is_value ? value_atoms : key_atoms)) return false;
         }
       }
       at += part_size(layout, total);
@@ -203,7 +206,7 @@ void attend_head(const SparseAttention& args, const SparseAttentionSequence& s, 
     for (int64_t d = 0; d < dim; ++d) {
       double key = args.key_mean != nullptr ? static_cast<double>(args.key_mean[kv_head * dim + d]) : 0;
       for (int64_t i = 0; i < code.count; ++i) {
-        const int64_t atom = code.atom(i);
+        const int64_t atom = code.atom(layout.coefficients, i);
         key += code.coefficient(layout.coefficients, i) *
                value_of(args.key_panels[(atom / 16 * dim + d) * 16 + atom % 16]);
       }
@@ -220,7 +223,8 @@ void attend_head(const SparseAttention& args, const SparseAttentionSequence& s, 
     for (int64_t d = 0; d < dim; ++d) {
       double value = args.value_mean != nullptr ? static_cast<double>(args.value_mean[kv_head * dim + d]) : 0;
       for (int64_t i = 0; i < code.count; ++i) {
-        value += code.coefficient(layout.coefficients, i) * value_of(args.value_rows[code.atom(i) * dim + d]);
+        value += code.coefficient(layout.coefficients, i) *
+                 value_of(args.value_rows[code.atom(layout.coefficients, i) * dim + d]);
       }
       out[static_cast<std::size_t>(d)] += weights[static_cast<std::size_t>(j - s.first)] / sum * value;
     }
