@@ -5,6 +5,7 @@
 #include <cmath>
 #include <fstream>
 #include <functional>
+#include <tuple>
 
 #include "base/file.h"
 #include "base/random.h"
@@ -96,9 +97,11 @@ TEST_F(Lexico, KeepsWhatEveryKindPromises) {
   // Codes that are counted take less than they might.
   check_promises(open("error=0.6,sparsity=16,tail=40", plain, shape), shape, 211, Filling::by_prompt);
   check_promises(open("error=0.3,sparsity=16,bytes=3,tail=33", weights, shape), shape, 211, Filling::by_prompt);
-  for (const auto& [head_dim, group] : {std::pair<int64_t, int64_t>{64, 1}, {128, 4}, {80, 8}}) {
+  // Other heads, and dictionaries whose atoms take more bits.
+  for (const auto& [head_dim, group, atoms] :
+       {std::tuple<int64_t, int64_t, int64_t>{64, 1, 1500}, {128, 4, 2100}, {80, 8, 130}}) {
     const CacheShape other = lexico_shape(head_dim, group);
-    const std::string dictionary = written(random_lexico(other, 130, Upgrades::means), "other");
+    const std::string dictionary = written(random_lexico(other, atoms, Upgrades::means), "other");
     check_promises(open("sparsity=6", dictionary, other), other, 211);
     check_promises(open("error=0.5,bytes=3,tail=50", dictionary, other), other, 211, Filling::by_prompt);
   }
@@ -121,11 +124,20 @@ TEST_F(Lexico, AnOrthonormalDictionaryLeavesOnlyTheRoundingOfCoefficients) {
   const double integers = loss(open("sparsity=64,bytes=3,tail=32", path, shape), shape);
   EXPECT_LT(integers, 2.8e-3);
   EXPECT_GT(integers, 1e-4);
-  // Two bytes: the nearest of ± S 2^(-level / 2) is off by at most (1 - √½) / (1 + √½) = 17 % of a coefficient, and of
-  // one below the last level by at most that level, 0.088 S.
-  const double ladder = loss(open("sparsity=64,tail=32", path, shape), shape);
-  EXPECT_LT(ladder, 0.4);
-  EXPECT_GT(ladder, 10 * integers);
+  // Two bytes: a coefficient of ± S 2^(-level / steps) is off by at most (1 - r) / (1 + r) of itself with r = 2^(-1 /
+  // steps), and one below the last level by at most that. Small dictionaries have 8 steps, larger ones 4 and 2: the
+  // same atoms again and again, of which the first are chosen.
+  double before = 10 * integers;
+  for (const auto& [times, most] : {std::pair<int64_t, double>{1, 0.1}, {24, 0.15}, {40, 0.3}}) {
+    LexicoDictionary repeated = dictionary;
+    for (auto* parts : {&repeated.keys, &repeated.values}) {
+      for (LexicoPart& part : *parts) part.atoms = part.atoms.repeat({times, 1});
+    }
+    const double ladder = loss(open("sparsity=64,tail=32", written(repeated), shape), shape);
+    EXPECT_LT(ladder, most) << times * head_dim << " atoms";
+    EXPECT_GT(ladder, before);
+    before = ladder;
+  }
 }
 
 TEST_F(Lexico, MoreNonZerosLoseLess) {
@@ -373,6 +385,24 @@ TEST_F(Lexico, DamagedCodesAreRefused) {
     EXPECT_CONTAINS(loaded([](auto& tensors) { tensors["layers.0.ends"][1] = 1; }), "a file: tensor 'layers.0.ends'");
     EXPECT_CONTAINS(loaded([](auto& tensors) { tensors.erase("layers.1.codes"); }), "layers.1.codes");
   }
+}
+
+TEST_F(Lexico, SavedCachesGoWithTheirOwnDictionary) {
+  // The policy names a file, and the file may have become another since.
+  const CacheShape shape = lexico_shape(32, 1);
+  const std::string path = written(random_lexico(shape, 40));
+  const auto kind = open("sparsity=4,tail=32", path, shape);
+  DrivenCache driven(kind, shape);
+  driven.read_prompt(200, 200);
+  SequenceState state;
+  state.tokens.assign(200, 7);
+  state.cache = driven.cache().copy_prefix(200, 200);
+  save_state(state, file("state"), "model-1");
+  EXPECT_EQ(load_state(file("state"), "model-1", *open("sparsity=4,tail=32", path, shape), shape)->position(), 200);
+  written(random_lexico(shape, 40, Upgrades::means));
+  EXPECT_CONTAINS(
+      error_of([&] { load_state(file("state"), "model-1", *open("sparsity=4,tail=32", path, shape), shape); }),
+      file("state") + ": written with another file in the place of the one that 'lexico:");
 }
 
 }  // namespace

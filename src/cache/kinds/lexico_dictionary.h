@@ -28,6 +28,8 @@ struct LexicoDictionary {
   std::map<std::string, std::string> settings = {};  // how it was fitted, for people
 
   int64_t bytes() const;
+  /// Tells dictionaries with other numbers apart.
+  std::string digest() const;
 };
 
 /// An artefact file (safetensors), which appears whole or not at all.
