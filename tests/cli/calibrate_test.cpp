@@ -123,7 +123,7 @@ TEST_F(Calibration, FlagsAndSetBothApply) {
 }
 
 TEST_F(Calibration, ASignalStopsItAndTheSameCommandGoesOn) {
-  const std::vector<std::string> more = {"--text", text_,   "--atoms",   "256",   "--sparsity",
+  const std::vector<std::string> more = {"--text", text_,   "--atoms",  "256",   "--sparsity",
                                          "8",      "--set", "steps=60", "--json"};
   const fs::path partial = path("dictionary.partial");
   const CommandResult cut =
