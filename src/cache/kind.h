@@ -19,6 +19,9 @@ class CacheKind {
   /// The text by which parse_policy() and open_kind() would make it again. Kinds of one text are interchangeable.
   virtual std::string policy() const = 0;
   virtual std::unique_ptr<KvCache> make(const CacheShape& shape) const = 0;
+  /// Tells what the policy opened from that of other kinds of the same text, such as a dictionary that took another's
+  /// place: saved caches are read with their own only. Empty where the policy says all.
+  virtual std::string opened() const { return {}; }
   /// Bytes that a cache of `shape.capacity` tokens holds when it is full.
   virtual int64_t bytes(const CacheShape& shape) const = 0;
   /// The most that it holds while a prompt of `prompt` tokens is read, where that is more: a kind that compresses at

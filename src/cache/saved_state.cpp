@@ -51,12 +51,13 @@ void save_state(const SequenceState& state, const fs::path& path, const std::str
       tensors[fmt::format("{}{}.{}", kLayerPrefix, layer, name)] = tensor;
     }
   }
-  tensor::write_safetensors(path, tensors,
-                            {{"format", kFormat},
-                             {"fingerprint", fingerprint},
-                             {"policy", state.cache->policy()},
-                             {"layers", std::to_string(state.layers.size())},
-                             {"rope_epoch", std::to_string(state.rope_epoch.value_or(0))}});
+  std::map<std::string, std::string> metadata{{"format", kFormat},
+                                              {"fingerprint", fingerprint},
+                                              {"policy", state.cache->policy()},
+                                              {"layers", std::to_string(state.layers.size())},
+                                              {"rope_epoch", std::to_string(state.rope_epoch.value_or(0))}};
+  if (const std::string opened = state.cache->kind().opened(); !opened.empty()) metadata["opened"] = opened;
+  tensor::write_safetensors(path, tensors, metadata);
 }
 
 std::unique_ptr<SequenceState> load_state(const fs::path& path, const std::string& fingerprint, const CacheKind& kind,
@@ -67,6 +68,10 @@ std::unique_ptr<SequenceState> load_state(const fs::path& path, const std::strin
                                       {"policy", kind.policy()}}) {
     const std::string& found = entry(file, path, key);
     base::check(found == expected, "{}: expected {} '{}', got '{}'", path.string(), key, expected, found);
+  }
+  if (const std::string opened = kind.opened(); !opened.empty()) {
+    base::check(entry(file, path, "opened") == opened,
+                "{}: written with another file in the place of the one that '{}' names", path.string(), kind.policy());
   }
   auto state = std::make_unique<SequenceState>();
   const torch::Tensor tokens = file.tensor("tokens");

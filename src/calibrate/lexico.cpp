@@ -6,6 +6,7 @@
 
 #include "base/digest.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "cache/kinds/lexico_dictionary.h"
 #include "calibrate/dictionary_learning.h"
 #include "calibrate/recording.h"
@@ -23,7 +24,7 @@ constexpr double kReadingShare = 0.1;  // of the work, for progress
 class PartialFolder {
  public:
   PartialFolder(fs::path folder, std::string run) : folder_(std::move(folder)), run_(std::move(run)) {
-    fs::create_directories(folder_);
+    base::make_directories(folder_);
     for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) {
       if (entry.path().extension() != ".safetensors") continue;
       const tensor::SafetensorsFile file(entry.path());
@@ -152,6 +153,10 @@ LexicoCalibrationReport calibrate_lexico(const models::LanguageModel& model, std
       "the text has {} tokens; {} atoms need at least {}, four vectors for each (KV heads: {}): give more text, or "
       "fewer atoms",
       used, options.atoms, least, shape.kv_heads);
+  // What would only be seen at the end, when the work is done.
+  const fs::path parent = out.has_parent_path() ? out.parent_path() : fs::path(".");
+  base::check(fs::is_directory(parent), "{}: cannot be written: there is no folder {}", out.string(), parent.string());
+  base::check(!fs::is_directory(out), "{}: is a folder, and the dictionaries are one file", out.string());
   const std::span<const int64_t> read = tokens.subspan(0, static_cast<size_t>(used));
   const std::string_view bytes(reinterpret_cast<const char*>(read.data()), read.size_bytes());
   const std::string settings = base::options_to_json(options).dump();

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <fstream>
 
 #include "decode/engine.h"
@@ -18,11 +17,8 @@ using base::Json;
 class SmolLm2 : public ::testing::Test {
  protected:
   void SetUp() override {
-    const char* named = std::getenv("INCONTEXT_SMOLLM2");
-    folder = named != nullptr ? fs::path(named) : testing::stories().parent_path() / "SmolLM2-135M-Instruct";
-    if (!fs::exists(folder / "model.safetensors")) {
-      GTEST_SKIP() << "no model at " << folder << "; INCONTEXT_SMOLLM2 tells where SmolLM2-135M-Instruct is";
-    }
+    if (!testing::has_smollm2()) GTEST_SKIP() << testing::without_smollm2();
+    folder = testing::smollm2();
     std::ifstream file(std::string(INCONTEXT_SOURCE_DIR) + "/tests/golden/smollm2.json");
     golden = Json::parse(file);
   }

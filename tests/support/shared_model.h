@@ -19,4 +19,16 @@ inline std::string without_stories() {
   return "no model at " + stories().string() + "; INCONTEXT_SHARED tells where to look";
 }
 
+/// A real instruct model of 135 million parameters, where its folder is at hand.
+inline std::filesystem::path smollm2() {
+  const char* named = std::getenv("INCONTEXT_SMOLLM2");
+  return named != nullptr ? std::filesystem::path(named) : stories().parent_path() / "SmolLM2-135M-Instruct";
+}
+
+inline bool has_smollm2() { return std::filesystem::exists(smollm2() / "model.safetensors"); }
+
+inline std::string without_smollm2() {
+  return "no model at " + smollm2().string() + "; INCONTEXT_SMOLLM2 tells where SmolLM2-135M-Instruct is";
+}
+
 }  // namespace incontext::testing

@@ -55,7 +55,7 @@ struct LexicoKind::Part {
 };
 
 LexicoKind::LexicoKind(const LexicoOptions& options, const LexicoDictionary& dictionary, const std::string& file)
-    : CodedKind(options.kept), options_(options), dictionary_(dictionary), file_(file) {
+    : CodedKind(options.kept), options_(options), dictionary_(dictionary), file_(file), digest_(dictionary.digest()) {
   for (LexicoPart& part : dictionary_.keys) key_panels_.push_back(panels_of(part.atoms));
 }
 

@@ -26,6 +26,7 @@ class LexicoKind : public CodedKind {
   LexicoKind(const LexicoOptions& options, const LexicoDictionary& dictionary, const std::string& file);
 
   std::string policy() const override;
+  std::string opened() const override { return digest_; }
   int64_t fixed_bytes() const override;
   int64_t block_bytes(int64_t layer, const CacheShape& shape) const override;
   std::vector<int64_t> encode(int64_t layer, const CacheShape& shape, const float* keys, const float* values,
@@ -45,7 +46,7 @@ class LexicoKind : public CodedKind {
   LexicoOptions options_;
   LexicoDictionary dictionary_;
   std::vector<torch::Tensor> key_panels_;  // f16 [atoms / 16, head_dim, 16] of each layer
-  std::string file_;
+  std::string file_, digest_;
 };
 
 std::shared_ptr<const CacheKind> make_lexico_kind(const CachePolicy& policy, const CachedModel& model);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/digest.h"
 #include "base/error.h"
 #include "kernels/sparse_attention.h"
 #include "tensor/safetensors.h"
@@ -64,6 +65,20 @@ int64_t LexicoDictionary::bytes() const {
     }
   }
   return total;
+}
+
+std::string LexicoDictionary::digest() const {
+  uint64_t state = base::kFnv1aStart;
+  for (const auto* parts : {&keys, &values}) {
+    for (const LexicoPart& part : *parts) {
+      for (const torch::Tensor& tensor : {part.atoms, part.mean, part.weights}) {
+        if (!tensor.defined()) continue;
+        const torch::Tensor rows = tensor.contiguous();
+        state = base::fnv1a({static_cast<const char*>(rows.data_ptr()), rows.nbytes()}, state);
+      }
+    }
+  }
+  return fmt::format("{:016x}", state);
 }
 
 void write_lexico_dictionary(const LexicoDictionary& dictionary, const fs::path& path) {
