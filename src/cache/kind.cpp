@@ -23,7 +23,7 @@ base::Registry<CacheKindRow>& cache_kinds() {
        {"q4_0", "llama.cpp's 4 bits: the same options, values=q8_0", make_q4_0_kind},
        {"kivi", "keys by channel, values by token: bits=2, group=32, sinks=0, tail=128", make_kivi_kind},
        {"lexico",
-        "sparse codes over a dictionary of calibrate lexico: dictionary=FILE, sparsity=8, value_sparsity, error=0, "
+        "sparse codes over a dictionary of calibrate lexico: dictionary=FILE, sparsity=10, value_sparsity=6, error=0, "
         "bytes=2|3; sinks=4, tail=128, exact_layers=0/-1",
         make_lexico_kind, /*opens_files=*/true},
        {"streaming", "the first (sinks=4) and the last positions (tail=1024) only", make_streaming_kind},

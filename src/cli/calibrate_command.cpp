@@ -74,9 +74,9 @@ void print_report(const CalibrateLexicoArguments& arguments, const calibrate::Le
   std::cout << fmt::format(
       "{}: {} layers, {} atoms each for keys and values, {}\n"
       "Held-out vectors with {} non-zeros: mean error of keys {:.3f} (random atoms {:.3f}), of values {:.3f} ({:.3f})\n"
-      "Use it: --cache lexico:dictionary={},sparsity={}\n",
+      "Use it: --cache lexico:dictionary={}\n",
       arguments.out, report.layers.size(), options.atoms, base::format_bytes(static_cast<double>(report.bytes)),
-      options.sparsity, keys, random_keys, values, random_values, arguments.out, options.sparsity);
+      options.sparsity, keys, random_keys, values, random_values, arguments.out);
 }
 
 }  // namespace

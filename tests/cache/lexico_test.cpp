@@ -224,8 +224,9 @@ TEST_F(Lexico, TwoSpellingsAreOneKind) {
   const CacheShape shape = lexico_shape(64, 1);
   const std::string path = written(random_lexico(shape, 64)), name = "dictionary=" + path;
   const auto canonical_of = [&](const std::string& options) { return open(options, path, shape)->policy(); };
-  EXPECT_EQ(canonical_of(""), "lexico:" + name + ",sparsity=8");
-  EXPECT_EQ(canonical_of("bytes=2,tail=128,value_sparsity=8"), "lexico:" + name + ",sparsity=8");
+  EXPECT_EQ(canonical_of(""), "lexico:" + name + ",sparsity=10,value_sparsity=6");
+  EXPECT_EQ(canonical_of("sparsity=8"), "lexico:" + name + ",sparsity=8");
+  EXPECT_EQ(canonical_of("bytes=2,tail=128,value_sparsity=10"), "lexico:" + name + ",sparsity=10");
   const std::string full =
       canonical_of("value_sparsity=12,tail=7,sparsity=4,sinks=0,exact_layers=-1,error=0.125,bytes=3");
   EXPECT_EQ(full, "lexico:bytes=3," + name + ",error=0.125,exact_layers=1,sinks=0,tail=7,sparsity=4,value_sparsity=12");

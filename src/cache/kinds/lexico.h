@@ -11,13 +11,13 @@
 namespace incontext::cache {
 
 struct LexicoOptions {
-  int64_t key_sparsity = 8, value_sparsity = 8;  // non-zeros of a code, at most where there is an error
-  double error = 0;                              // a code ends where its residual is this share of its vector; 0: never
+  int64_t key_sparsity = 10, value_sparsity = 6;  // non-zeros of a code, at most where there is an error
+  double error = 0;  // a code ends where its residual is this share of its vector; 0: never
   kernels::Coefficients coefficients = kernels::Coefficients::ladder;  // ladders: 2 bytes for a non-zero; integer: 3
   KeptExact kept = {};
 };
 
-/// "lexico:dictionary=FILE,sparsity=8": keys (after their rotation) and values as sparse codes over a dictionary for
+/// "lexico:dictionary=FILE,sparsity=10": keys (after their rotation) and values as sparse codes over a dictionary for
 /// each layer that is fitted to the model once (Lexico, Kim et al. 2024). Attention never decompresses them
 /// (kernels/sparse_attention.h). Codes are found by orthogonal matching pursuit (kernels/omp.h).
 class LexicoKind : public CodedKind {
