@@ -144,8 +144,9 @@ TEST(Summary, MissingRecordsAreClearErrors) {
   RunRecords other{.name = "c"};
   other.records = {{.what = "temperature", .value = 1}};
   EXPECT_EQ(error_of([&] { markdown_summary({other}); }),
-            "report: expected records of errors, losses or speeds in c, got none");
-  EXPECT_EQ(error_of([&] { csv_summary({other}); }), "report: expected records of errors, losses or speeds, got none");
+            "report: expected records of errors, losses, speeds or caches in c, got none");
+  EXPECT_EQ(error_of([&] { csv_summary({other}); }),
+            "report: expected records of errors, losses, speeds or caches, got none");
   const TemporaryDirectory directory;
   EXPECT_CONTAINS(error_of([&] { read_run(directory.path()); }), "expected a file records.jsonl");
   EXPECT_CONTAINS(error_of([&] { read_run(directory / "gone"); }), "expected a run directory");
