@@ -13,6 +13,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/sparse_attention.cpp"
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>  // must come first
 #include <hwy/highway.h>
 
@@ -379,6 +380,14 @@ HWY_INLINE void SoftmaxPositions(float* scores, int64_t positions, float* tops, 
   fold(total, sums, [](float a, float b) { return a + b; });
 }
 
+/// Asks for the codes of a head in a block; where they differ in length, for the block's index of them alone.
+inline void FetchPart(const SparseLayout& layout, const std::byte* block, int64_t head, bool values) {
+  if (layout.counted) return hwy::Prefetch(block);
+  const int64_t keys = layout.part_bytes(layout.key_sparsity), of_values = layout.part_bytes(layout.value_sparsity);
+  const std::byte* part = block + head * (keys + of_values) + (values ? keys : 0);
+  for (int64_t at = 0; at < (values ? of_values : keys); at += 64) hwy::Prefetch(part + at);
+}
+
 /// One range of positions of an item.
 template <Coefficients kKind, std::size_t kWidth>
 void AttendRange(const SparseAttention& args, const SparseItem& item, int64_t range) {
@@ -391,6 +400,8 @@ void AttendRange(const SparseAttention& args, const SparseItem& item, int64_t ra
   const auto for_each_block = [&](bool values, const auto& work) HWY_ATTR {
     for (int64_t block = first / kBlock; block * kBlock < last; ++block) {
       const int64_t begin = std::max(first, block * kBlock), end = std::min(last, (block + 1) * kBlock);
+      // The parts of a head lie a block apart, which no processor foresees.
+      if ((block + 2) * kBlock < last) FetchPart(args.layout, s.blocks[block + 2], item.kv_head, values);
       work(part_of(args.layout, s.blocks[block], item.kv_head, values), begin - block * kBlock, end - block * kBlock,
            scores + (begin - first) * kW);
     }
