@@ -63,22 +63,14 @@ std::string PolicyOptions::choice(const std::string& name, const std::vector<std
   return *text;
 }
 
-bool PolicyOptions::word(const std::string& name) {
-  words_.insert(name);
-  return std::find(policy_.words.begin(), policy_.words.end(), name) != policy_.words.end();
-}
-
 void PolicyOptions::finish() const {
   std::vector<std::string> known;
-  for (const std::string& word : words_) known.push_back(word);
   for (const std::string& name : names_) known.push_back(name + "=");
   const auto refuse = [&](const std::string& name) {
     fail(fmt::format("unknown option '{}'; {} has {}", name, policy_.kind,
                      known.empty() ? "none" : fmt::format("{}", fmt::join(known, ", "))));
   };
-  for (const std::string& word : policy_.words) {
-    if (!words_.contains(word)) refuse(word);
-  }
+  if (!policy_.words.empty()) refuse(policy_.words.front());
   for (const auto& [name, value] : policy_.values) {
     if (std::find(names_.begin(), names_.end(), name) == names_.end()) refuse(name);
   }

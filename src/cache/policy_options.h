@@ -1,6 +1,5 @@
 #pragma once
 
-#include <set>
 #include <string>
 #include <vector>
 
@@ -19,8 +18,6 @@ class PolicyOptions {
   std::string text(const std::string& name, const std::string& otherwise = "");
   /// One of some words; the first is what holds where the option is not given.
   std::string choice(const std::string& name, const std::vector<std::string>& words);
-  /// Whether a word without a value is there, such as "rotate".
-  bool word(const std::string& name);
   bool given(const std::string& name) const { return policy_.values.contains(name); }
   void finish() const;
 
@@ -32,7 +29,6 @@ class PolicyOptions {
 
   const CachePolicy& policy_;
   std::vector<std::string> names_;  // in the order in which they were asked for
-  std::set<std::string> words_;
 };
 
 /// The text of a policy of a kind with these options, always in one order.

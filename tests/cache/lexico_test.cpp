@@ -229,7 +229,7 @@ TEST_F(Lexico, TwoSpellingsAreOneKind) {
   EXPECT_EQ(canonical_of("bytes=2,tail=128,value_sparsity=10"), "lexico:" + name + ",sparsity=10");
   const std::string full =
       canonical_of("value_sparsity=12,tail=7,sparsity=4,sinks=0,exact_layers=-1,error=0.125,bytes=3");
-  EXPECT_EQ(full, "lexico:bytes=3," + name + ",error=0.125,exact_layers=1,sinks=0,tail=7,sparsity=4,value_sparsity=12");
+  EXPECT_EQ(full, "lexico:bytes=3," + name + ",error=0.125,exact_layers=1,sinks=0,sparsity=4,tail=7,value_sparsity=12");
   EXPECT_EQ(open_kind(parse_policy(full), {.shape = shape})->policy(), full);
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "kernels/omp.h"
 #include "tensor/device.h"
 
 namespace incontext::cache {
@@ -70,7 +71,7 @@ std::string LexicoKind::policy() const {
   if (options_.value_sparsity != options_.key_sparsity) {
     options.push_back(fmt::format("value_sparsity={}", options_.value_sparsity));
   }
-  return fmt::format("lexico:{}", fmt::join(options, ","));
+  return policy_text("lexico", options);
 }
 
 int64_t LexicoKind::fixed_bytes() const {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <cstring>
 #include <vector>
 
 #include "base/error.h"
@@ -17,7 +16,9 @@
 #include <hwy/foreach_target.h>  // must come first
 #include <hwy/highway.h>
 
+#include "kernels/cpu/dictionary_products-inl.h"
 #include "kernels/cpu/math-inl.h"
+#include "kernels/cpu/sparse_codes-inl.h"
 #include "kernels/cpu/storage-inl.h"
 #include "kernels/cpu/sums-inl.h"
 
@@ -27,9 +28,7 @@ namespace incontext::kernels {
 
 constexpr int64_t kSparseRange = 4096;  // positions whose softmax is taken together: part of the contract
 constexpr int64_t kAtomSlice = 512;     // atoms that a piece multiplies; whose sums are added in order
-constexpr int64_t kPanelAtoms = 16;     // of SparseAttention::key_panels
 constexpr int64_t kMostGroup = 16;      // query heads that are taken together
-constexpr float kLeastWeight = 0x1p-24F;
 constexpr float kLog2OfE = 1.44269504F;
 
 /// Some query heads of one row that share a KV head. `width` floats belong to an atom, those of the heads and zeros up
@@ -48,130 +47,12 @@ struct SparseItem {
   }
 };
 
-/// The codes of one KV head in a block.
-struct SparsePart {
-  const uint16_t* scales = nullptr;
-  const uint8_t* counts = nullptr;  // or null
-  const uint16_t* low = nullptr;
-  const uint8_t* high = nullptr;
-};
-
-inline SparsePart part_of(const SparseLayout& layout, const std::byte* block, int64_t head, bool values) {
-  constexpr int64_t kBlock = SparseLayout::kBlock;
-  const int64_t sparsity = values ? layout.value_sparsity : layout.key_sparsity;
-  const int64_t key_part = layout.part_bytes(layout.key_sparsity);
-  int64_t begin = head * (key_part + layout.part_bytes(layout.value_sparsity)) + (values ? key_part : 0);
-  if (layout.counted) {
-    uint32_t from = 0;
-    std::memcpy(&from, block + (head * 2 + (values ? 1 : 0)) * 4, sizeof from);
-    begin = from;
-  }
-  SparsePart part{.scales = reinterpret_cast<const uint16_t*>(block + begin)};
-  const std::byte* after = block + begin + kBlock * 2;
-  int64_t total = kBlock * sparsity;
-  if (layout.counted) {
-    part.counts = reinterpret_cast<const uint8_t*>(after);
-    after += kBlock;
-    total = 0;
-    for (int64_t p = 0; p < kBlock; ++p) total += part.counts[p];
-  }
-  part.low = reinterpret_cast<const uint16_t*>(after);
-  part.high = reinterpret_cast<const uint8_t*>(part.low + total);
-  return part;
-}
-
 }  // namespace incontext::kernels
 #endif
 
 HWY_BEFORE_NAMESPACE();
 namespace incontext::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-/// Vectors of kWidth floats, as several where the machine's are shorter.
-template <std::size_t kWidth>
-struct Wide {
-  static constexpr std::size_t kOne = std::min(kWidth, static_cast<std::size_t>(kLanes));
-  static constexpr std::size_t kParts = kWidth / kOne;
-  using D = hn::FixedTag<float, kOne>;
-  using V = hn::Vec<D>;
-  V part[kParts];
-
-  static HWY_INLINE Wide Load(const float* from) {
-    Wide w;
-#pragma GCC unroll 4
-    for (std::size_t i = 0; i < kParts; ++i) w.part[i] = hn::LoadU(D(), from + i * kOne);
-    return w;
-  }
-  static HWY_INLINE Wide Zero() {
-    Wide w;
-#pragma GCC unroll 4
-    for (V& each : w.part) each = hn::Zero(D());
-    return w;
-  }
-  HWY_INLINE void Store(float* to) const {
-#pragma GCC unroll 4
-    for (std::size_t i = 0; i < kParts; ++i) hn::StoreU(part[i], D(), to + i * kOne);
-  }
-  /// this + factor * other.
-  HWY_INLINE Wide Plus(float factor, const Wide& other) const {
-    Wide w;
-    const V f = hn::Set(D(), factor);
-#pragma GCC unroll 4
-    for (std::size_t i = 0; i < kParts; ++i) w.part[i] = hn::MulAdd(f, other.part[i], part[i]);
-    return w;
-  }
-  HWY_INLINE Wide Times(float factor) const {
-    Wide w;
-    const V f = hn::Set(D(), factor);
-#pragma GCC unroll 4
-    for (std::size_t i = 0; i < kParts; ++i) w.part[i] = hn::Mul(f, part[i]);
-    return w;
-  }
-  HWY_INLINE bool AllBelow(float bound) const {
-    bool all = true;
-#pragma GCC unroll 4
-    for (std::size_t i = 0; i < kParts; ++i) all = all && hn::AllTrue(D(), hn::Lt(part[i], hn::Set(D(), bound)));
-    return all;
-  }
-};
-
-/// Products of up to four queries with the atoms of one panel: out[lane * stride + h].
-template <std::size_t kHeads>
-HWY_INLINE void PanelProducts(const uint16_t* panel, int64_t dim, const float* const* q, float* out, int64_t stride) {
-  constexpr std::size_t kOne = std::min(std::size_t{16}, static_cast<std::size_t>(kLanes));
-  constexpr std::size_t kParts = 16 / kOne;
-  const hn::FixedTag<float, kOne> d;
-  using V = hn::Vec<decltype(d)>;
-  V sums[kHeads][kParts];
-#pragma GCC unroll 4
-  for (std::size_t h = 0; h < kHeads; ++h) {
-#pragma GCC unroll 16
-    for (std::size_t p = 0; p < kParts; ++p) sums[h][p] = hn::Zero(d);
-  }
-  for (int64_t k = 0; k < dim; ++k) {
-    V atoms[kParts];
-#pragma GCC unroll 16
-    for (std::size_t p = 0; p < kParts; ++p) {
-      atoms[p] = LoadStored<Storage::f16>(d, panel + k * kPanelAtoms + static_cast<int64_t>(p * kOne));
-    }
-#pragma GCC unroll 4
-    for (std::size_t h = 0; h < kHeads; ++h) {
-      const V query = hn::Set(d, q[h][k]);
-#pragma GCC unroll 16
-      for (std::size_t p = 0; p < kParts; ++p) sums[h][p] = hn::MulAdd(atoms[p], query, sums[h][p]);
-    }
-  }
-  HWY_ALIGN float lanes[kHeads][16];
-#pragma GCC unroll 4
-  for (std::size_t h = 0; h < kHeads; ++h) {
-#pragma GCC unroll 16
-    for (std::size_t p = 0; p < kParts; ++p) hn::Store(sums[h][p], d, lanes[h] + p * kOne);
-  }
-  for (int64_t lane = 0; lane < kPanelAtoms; ++lane) {
-#pragma GCC unroll 4
-    for (std::size_t h = 0; h < kHeads; ++h) out[lane * stride + static_cast<int64_t>(h)] = lanes[h][lane];
-  }
-}
 
 /// Products of all items' queries with a slice of the atoms.
 inline void MultiplyAtoms(const SparseAttention& args, std::span<const SparseItem> items, int64_t slice) {
@@ -197,189 +78,6 @@ inline void MultiplyAtoms(const SparseAttention& args, std::span<const SparseIte
   }
 }
 
-/// The non-zeros of some positions of a block, read out.
-struct ReadCodes {
-  const int32_t* places = nullptr;      // of their atoms, atom * width
-  const float* coefficients = nullptr;  // over the position's scale
-  HWY_ALIGN float scales[SparseLayout::kBlock];
-};
-
-/// Reads out the non-zeros [first, last) of a part.
-template <Coefficients kKind>
-HWY_INLINE void ReadNonZeros(const SparsePart& part, int64_t first, int64_t last, int32_t width, int32_t* places,
-                             float* coefficients) {
-  const hn::RebindToSigned<Full> di;
-  const hn::Rebind<uint16_t, decltype(di)> dh;
-  const hn::Rebind<uint8_t, decltype(di)> db;
-  const Full d;
-  [[maybe_unused]] const float* table = kKind == Coefficients::integer ? nullptr : ladder_table(kKind);
-  const auto read = [&](int64_t i, auto low, [[maybe_unused]] auto high) HWY_ATTR {
-    constexpr int kBits = atom_bits(kKind);
-    const auto atom = hn::And(low, hn::Set(di, (1 << kBits) - 1));
-    hn::StoreU(hn::Mul(atom, hn::Set(di, width)), di, places + i);
-    const auto code = hn::ShiftRight<kBits>(low);
-    if constexpr (kKind != Coefficients::integer) {
-      hn::StoreU(hn::GatherIndex(d, table, code), d, coefficients + i);
-    } else {
-      const auto bits = hn::Or(hn::ShiftLeft<24>(high), hn::ShiftLeft<20>(code));
-      hn::StoreU(hn::Mul(hn::ConvertTo(d, hn::ShiftRight<20>(bits)), hn::Set(d, 1.0F / 2047)), d, coefficients + i);
-    }
-  };
-  int64_t i = first;
-  for (; i + kLanes <= last; i += kLanes) {
-    const auto low = hn::PromoteTo(di, hn::LoadU(dh, part.low + i));
-    if constexpr (kKind != Coefficients::integer) {
-      read(i - first, low, low);
-    } else {
-      read(i - first, low, hn::PromoteTo(di, hn::LoadU(db, part.high + i)));
-    }
-  }
-  if (i == last) return;
-  // The last ones by way of copies, so that nothing behind the part is read.
-  HWY_ALIGN uint16_t low[kLanes] = {};
-  HWY_ALIGN uint8_t high[kLanes] = {};
-  std::copy(part.low + i, part.low + last, low);
-  if constexpr (kKind == Coefficients::integer) std::copy(part.high + i, part.high + last, high);
-  if constexpr (kKind != Coefficients::integer) {
-    read(i - first, hn::PromoteTo(di, hn::Load(dh, low)), hn::PromoteTo(di, hn::Load(dh, low)));
-  } else {
-    read(i - first, hn::PromoteTo(di, hn::Load(dh, low)), hn::PromoteTo(di, hn::Load(db, high)));
-  }
-}
-
-/// Reads out positions [begin, end) of a part, into memory of this thread. How many non-zeros a position has is
-/// `sparsity`, or what the part counts.
-template <Coefficients kKind>
-HWY_INLINE ReadCodes ReadPart(const SparsePart& part, int64_t sparsity, int64_t begin, int64_t end, int64_t width) {
-  int64_t first = begin * sparsity, last = end * sparsity;
-  if (part.counts != nullptr) {
-    first = 0;
-    for (int64_t j = 0; j < begin; ++j) first += part.counts[j];
-    last = first;
-    for (int64_t j = begin; j < end; ++j) last += part.counts[j];
-  }
-  const int64_t most = SparseLayout::kBlock * SparseLayout::kMostNonZeros + kLanes;
-  ReadCodes codes;
-  float* coefficients = scratch(Scratch::left, most);
-  auto* places = reinterpret_cast<int32_t*>(scratch(Scratch::right, most));
-  ReadNonZeros<kKind>(part, first, last, static_cast<int32_t>(width), places, coefficients);
-  for (int64_t j = 0; j < SparseLayout::kBlock; j += kLanes) {
-    hn::StoreU(LoadStored<Storage::f16>(Full(), part.scales + j), Full(), codes.scales + j);
-  }
-  codes.coefficients = coefficients;
-  codes.places = places;
-  return codes;
-}
-
-/// scores[j] = scale of the code times its look-ups, for the heads of an item.
-template <Coefficients kKind, std::size_t kWidth>
-HWY_INLINE void ScoreBlock(const SparsePart& part, int64_t sparsity, const float* products, int64_t begin, int64_t end,
-                           float factor, float* scores) {
-  using W = Wide<kWidth>;
-  const ReadCodes codes = ReadPart<kKind>(part, sparsity, begin, end, static_cast<int64_t>(kWidth));
-  const int32_t* place = codes.places;
-  const float* coefficient = codes.coefficients;
-  for (int64_t j = begin; j < end; ++j) {
-    const int64_t count = part.counts == nullptr ? sparsity : part.counts[j];
-    W even = W::Zero(), odd = W::Zero();
-    int64_t i = 0;
-    for (; i + 4 <= count; i += 4) {
-      even = even.Plus(coefficient[i], W::Load(products + place[i]));
-      odd = odd.Plus(coefficient[i + 1], W::Load(products + place[i + 1]));
-      even = even.Plus(coefficient[i + 2], W::Load(products + place[i + 2]));
-      odd = odd.Plus(coefficient[i + 3], W::Load(products + place[i + 3]));
-    }
-    for (; i + 2 <= count; i += 2) {
-      even = even.Plus(coefficient[i], W::Load(products + place[i]));
-      odd = odd.Plus(coefficient[i + 1], W::Load(products + place[i + 1]));
-    }
-    if (i < count) even = even.Plus(coefficient[i], W::Load(products + place[i]));
-    even.Plus(1.0F, odd).Times(factor * codes.scales[j]).Store(scores + (j - begin) * static_cast<int64_t>(kWidth));
-    place += count;
-    coefficient += count;
-  }
-}
-
-/// sums[atom] += weight of the position times coefficient, for the heads of an item.
-template <Coefficients kKind, std::size_t kWidth>
-HWY_INLINE void SumBlock(const SparsePart& part, int64_t sparsity, const float* weights, int64_t begin, int64_t end,
-                         float* sums) {
-  using W = Wide<kWidth>;
-  const ReadCodes codes = ReadPart<kKind>(part, sparsity, begin, end, static_cast<int64_t>(kWidth));
-  const int32_t* place = codes.places;
-  const float* coefficient = codes.coefficients;
-  for (int64_t j = begin; j < end; ++j) {
-    const int64_t count = part.counts == nullptr ? sparsity : part.counts[j];
-    const W weight = W::Load(weights + (j - begin) * static_cast<int64_t>(kWidth));
-    if (!weight.AllBelow(kLeastWeight)) {
-      const W scaled = weight.Times(codes.scales[j]);
-      const auto add = [&](int64_t i) HWY_ATTR {
-        float* sum = sums + place[i];
-        W::Load(sum).Plus(coefficient[i], scaled).Store(sum);
-      };
-      int64_t i = 0;
-      for (; i + 4 <= count; i += 4) {
-        add(i);
-        add(i + 1);
-        add(i + 2);
-        add(i + 3);
-      }
-      for (; i < count; ++i) add(i);
-    }
-    place += count;
-    coefficient += count;
-  }
-}
-
-/// Weights 2^(score - top) in place of scores [positions, kWidth]; the tops and the sums of weights of each head.
-template <std::size_t kWidth>
-HWY_INLINE void SoftmaxPositions(float* scores, int64_t positions, float* tops, float* sums) {
-  constexpr std::size_t kPattern = std::max(kWidth, static_cast<std::size_t>(kLanes));
-  constexpr std::size_t kVectors = kPattern / static_cast<std::size_t>(kLanes);
-  const Full d;
-  using V = hn::Vec<Full>;
-  // Filled up to whole patterns with what has no weight.
-  const int64_t size = positions * static_cast<int64_t>(kWidth);
-  const int64_t padded =
-      (size + static_cast<int64_t>(kPattern) - 1) / static_cast<int64_t>(kPattern) * static_cast<int64_t>(kPattern);
-  std::fill(scores + size, scores + padded, -INFINITY);
-  V most[kVectors], total[kVectors];
-  for (std::size_t v = 0; v < kVectors; ++v) {
-    most[v] = hn::Set(d, -INFINITY);
-    total[v] = hn::Zero(d);
-  }
-  for (int64_t i = 0; i < padded; i += static_cast<int64_t>(kPattern)) {
-#pragma GCC unroll 16
-    for (std::size_t v = 0; v < kVectors; ++v) {
-      most[v] = hn::Max(most[v], hn::LoadU(d, scores + i + static_cast<int64_t>(v) * kLanes));
-    }
-  }
-  float pattern[kPattern];
-  const auto fold = [&](const V(&from)[kVectors], float* out, const auto& join) HWY_ATTR {
-    for (std::size_t v = 0; v < kVectors; ++v) hn::StoreU(from[v], d, pattern + v * static_cast<std::size_t>(kLanes));
-    for (std::size_t h = 0; h < kWidth; ++h) {
-      out[h] = pattern[h];
-      for (std::size_t i = h + kWidth; i < kPattern; i += kWidth) out[h] = join(out[h], pattern[i]);
-    }
-  };
-  fold(most, tops, [](float a, float b) { return std::max(a, b); });
-  V top[kVectors];
-  for (std::size_t i = 0; i < kPattern; ++i) pattern[i] = tops[i % kWidth];
-  for (std::size_t v = 0; v < kVectors; ++v) top[v] = hn::LoadU(d, pattern + v * static_cast<std::size_t>(kLanes));
-  const V nothing = hn::Set(d, -126.0F);
-  for (int64_t i = 0; i < padded; i += static_cast<int64_t>(kPattern)) {
-#pragma GCC unroll 16
-    for (std::size_t v = 0; v < kVectors; ++v) {
-      float* at = scores + i + static_cast<int64_t>(v) * kLanes;
-      const V below = hn::Sub(hn::LoadU(d, at), top[v]);
-      const V weight = hn::IfThenElseZero(hn::Gt(below, nothing), Exp2(d, below));
-      total[v] = hn::Add(total[v], weight);
-      hn::StoreU(weight, d, at);
-    }
-  }
-  fold(total, sums, [](float a, float b) { return a + b; });
-}
-
 /// Asks for the codes of a head in a block; where they differ in length, for the block's index of them alone.
 inline void FetchPart(const SparseLayout& layout, const std::byte* block, int64_t head, bool values) {
   if (layout.counted) return hwy::Prefetch(block);
@@ -402,8 +100,8 @@ void AttendRange(const SparseAttention& args, const SparseItem& item, int64_t ra
       const int64_t begin = std::max(first, block * kBlock), end = std::min(last, (block + 1) * kBlock);
       // The parts of a head lie a block apart, which no processor foresees.
       if ((block + 2) * kBlock < last) FetchPart(args.layout, s.blocks[block + 2], item.kv_head, values);
-      work(part_of(args.layout, s.blocks[block], item.kv_head, values), begin - block * kBlock, end - block * kBlock,
-           scores + (begin - first) * kW);
+      work(sparse_part(args.layout, s.blocks[block], item.kv_head, values), begin - block * kBlock,
+           end - block * kBlock, scores + (begin - first) * kW);
     }
   };
   const float factor = args.scale * kLog2OfE;
@@ -456,53 +154,6 @@ inline void RangeFactors(const SparseItem& item, float* factors, float* highest)
       highest[h] = std::max(highest[h], item.tops[range * 2 * item.width + h]);
     for (int64_t range = 0; range < item.ranges; ++range) {
       factors[range * item.width + h] = std::exp2(item.tops[range * 2 * item.width + h] - highest[h]);
-    }
-  }
-}
-
-/// out[h * dim + i] = sum over the atoms of a slice of sums[atom, h] rows[atom, i], for kHeads heads and kVectors
-/// vectors of the head.
-template <std::size_t kHeads, std::size_t kVectors>
-HWY_INLINE void SumRows(const uint16_t* rows, int64_t dim, int64_t atoms, const float* sums, int64_t width,
-                        float* out) {
-  const Full d;
-  using V = hn::Vec<Full>;
-  V total[kHeads][kVectors];
-#pragma GCC unroll 4
-  for (std::size_t h = 0; h < kHeads; ++h) {
-#pragma GCC unroll 4
-    for (std::size_t v = 0; v < kVectors; ++v) total[h][v] = hn::Zero(d);
-  }
-  for (int64_t atom = 0; atom < atoms; ++atom) {
-    V row[kVectors];
-#pragma GCC unroll 4
-    for (std::size_t v = 0; v < kVectors; ++v) {
-      row[v] = LoadStored<Storage::f16>(d, rows + atom * dim + static_cast<int64_t>(v) * kLanes);
-    }
-#pragma GCC unroll 4
-    for (std::size_t h = 0; h < kHeads; ++h) {
-      const V sum = hn::Set(d, sums[atom * width + static_cast<int64_t>(h)]);
-#pragma GCC unroll 4
-      for (std::size_t v = 0; v < kVectors; ++v) total[h][v] = hn::MulAdd(sum, row[v], total[h][v]);
-    }
-  }
-#pragma GCC unroll 4
-  for (std::size_t h = 0; h < kHeads; ++h) {
-#pragma GCC unroll 4
-    for (std::size_t v = 0; v < kVectors; ++v) {
-      hn::StoreU(total[h][v], d, out + static_cast<int64_t>(h) * dim + static_cast<int64_t>(v) * kLanes);
-    }
-  }
-}
-
-/// SumRows for what is left of a head behind whole vectors.
-inline void SumRowsTail(const uint16_t* rows, int64_t dim, int64_t first, int64_t atoms, const float* sums,
-                        int64_t width, int64_t heads, float* out) {
-  for (int64_t h = 0; h < heads; ++h) {
-    for (int64_t i = first; i < dim; ++i) {
-      float total = 0;
-      for (int64_t atom = 0; atom < atoms; ++atom) total += sums[atom * width + h] * from_f16(rows[atom * dim + i]);
-      out[h * dim + i] = total;
     }
   }
 }
@@ -638,7 +289,7 @@ std::vector<SparseItem> items_of(const SparseAttention& args) {
 }
 
 void attend_items(const SparseAttention& args, std::span<SparseItem> items, base::ThreadPool& pool) {
-  const int64_t padded_atoms = (args.key_atoms + kPanelAtoms - 1) / kPanelAtoms * kPanelAtoms;
+  const int64_t padded_atoms = args.padded_key_atoms();
   const int64_t key_slices = (args.key_atoms + kAtomSlice - 1) / kAtomSlice;
   const int64_t value_slices = (args.value_atoms + kAtomSlice - 1) / kAtomSlice;
   int64_t floats = 0;
